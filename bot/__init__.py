@@ -1,0 +1,1 @@
+"""The machine of aeterna-bot: everything that is neither a Slack entry point nor a runbook."""

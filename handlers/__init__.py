@@ -1,0 +1,1 @@
+"""Slack entry points, one module a command family: parse, authorise, journal, answer."""
