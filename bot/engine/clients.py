@@ -1,0 +1,24 @@
+"""The clients of one target, built once by the composition root and handed to checks and steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.helm.client import Helm
+from bot.helm.releases import ReleaseStore
+from bot.helm.repository import ChartRepository
+from bot.kube.access import ServiceAccess
+from bot.kube.cluster import Cluster
+
+
+@dataclass(frozen=True)
+class TargetClients:
+    """Everything that reaches outside for one target. ``charts`` is where pulled charts are kept, by digest."""
+
+    helm: Helm
+    releases: ReleaseStore
+    repository: ChartRepository
+    cluster: Cluster
+    access: ServiceAccess
+    charts: Path

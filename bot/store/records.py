@@ -1,0 +1,174 @@
+"""What the store gives back: runs with their steps and approvals, as plain frozen data.
+
+``RunState`` and ``TRANSITIONS`` are the life of a run; every write of a state goes through ``Journal.move`` and its guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+Json = Any
+
+
+class RunState(StrEnum):
+    """Where a run is in its life."""
+
+    PLANNING = "planning"
+    AWAITING_APPROVAL = "awaiting_approval"
+    QUEUED = "queued"
+    RUNNING = "running"
+    NEEDS_ATTENTION = "needs_attention"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    BLOCKED = "blocked"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    ROLLED_BACK = "rolled_back"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more happens by itself or by approval."""
+        return not TRANSITIONS[self] - {RunState.ROLLED_BACK}
+
+
+_S = RunState
+TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
+    _S.PLANNING: frozenset({_S.AWAITING_APPROVAL, _S.QUEUED, _S.BLOCKED, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
+    _S.AWAITING_APPROVAL: frozenset({_S.QUEUED, _S.REJECTED, _S.EXPIRED, _S.CANCELLED}),
+    _S.QUEUED: frozenset({_S.RUNNING, _S.CANCELLED}),
+    # back to planning: the approval became void because the cluster or the chart changed
+    _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.NEEDS_ATTENTION, _S.PLANNING}),
+    _S.NEEDS_ATTENTION: frozenset({_S.QUEUED, _S.FAILED, _S.CANCELLED}),
+    _S.SUCCEEDED: frozenset({_S.ROLLED_BACK}),
+    _S.FAILED: frozenset({_S.ROLLED_BACK}),
+    _S.CANCELLED: frozenset({_S.ROLLED_BACK}),
+    _S.BLOCKED: frozenset(),
+    _S.REJECTED: frozenset(),
+    _S.EXPIRED: frozenset(),
+    _S.ROLLED_BACK: frozenset(),
+}
+HOLDING = (RunState.QUEUED, RunState.RUNNING, RunState.NEEDS_ATTENTION)
+"""States in which a mutating run holds its target."""
+CARRIED = (RunState.PLANNING, RunState.QUEUED, RunState.RUNNING)
+"""States in which some replica has to carry the run on."""
+
+
+class StepState(StrEnum):
+    """Where one step of a run is."""
+
+    PENDING = "pending"
+    RUNNING = "running"  # the intent is written, the outcome is not
+    DONE = "done"
+    WARNING = "warning"  # done, with something to look at
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+class Decision(StrEnum):
+    """A person's yes or no to one plan."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step of a run. ``outcome`` holds ``summary``, ``facts`` and, for a failure, ``way_out``."""
+
+    number: int
+    id: str
+    uses: str
+    title: str
+    state: StepState
+    attempt: int = 0
+    intent: Mapping[str, Json] | None = None
+    outcome: Mapping[str, Json] | None = None
+    progress: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def summary(self) -> str:
+        return str((self.outcome or {}).get("summary", ""))
+
+
+@dataclass(frozen=True)
+class ApprovalRecord:
+    """Who said what to which plan."""
+
+    user: str
+    decision: Decision
+    digest: str
+    at: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FindingRecord:
+    """One finding of the stored plan; ``check`` names the check that gave it, ``level`` is blocker, warning or info."""
+
+    check: str
+    level: str
+    text: str
+    way_out: str = ""
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """The frozen plan. ``bindings`` are what the approval is bound to; ``digest`` covers them and the runbook's text."""
+
+    digest: str
+    findings: tuple[FindingRecord, ...]
+    facts: Mapping[str, Json]
+    bindings: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run, whole. ``channel`` is where its card lives; ``note`` is the sentence under the header."""
+
+    id: str
+    key: str
+    target: str
+    runbook: str
+    runbook_text: str
+    inputs: Mapping[str, Json]
+    state: RunState
+    mutates: bool
+    requested_by: str
+    channel: str
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    expires_at: datetime | None = None
+    note: str = ""
+    plan: PlanRecord | None = None
+    parent: str | None = None
+    child: str | None = None
+    pre_approved: bool = False
+    approvals_needed: int = 0
+    exclude_requester: bool = True
+    cancel_requested_by: str | None = None
+    lease_owner: str | None = None
+    fence: int = 0
+    attempts: int = 0
+    steps: tuple[StepRecord, ...] = ()
+    approvals: tuple[ApprovalRecord, ...] = field(default=())
+
+    @property
+    def failed_step(self) -> StepRecord | None:
+        return next((step for step in self.steps if step.state in (StepState.FAILED, StepState.UNKNOWN)), None)
+
+    @property
+    def valid_approvals(self) -> tuple[ApprovalRecord, ...]:
+        """The yeses to the plan as it is now."""
+        digest = self.plan.digest if self.plan else None
+        return tuple(a for a in self.approvals if a.digest == digest and a.decision is Decision.APPROVE)
