@@ -62,7 +62,9 @@ class SlackSection(_Section):
     command: Annotated[str, Field(pattern=r"^/[a-z0-9_-]{1,31}$")] = "/aeterna"
     host: str = "0.0.0.0"  # noqa: S104 - inside a pod every interface is the pod's own
     port: Annotated[int, Field(ge=0, le=65535)] = 3000
-    update_interval: Duration = timedelta(seconds=1.5)  # between two edits of one card; Slack's tier 3 allows 50 a minute
+    update_interval: Duration = timedelta(
+        seconds=1.5
+    )  # between two edits of one card; Slack's tier 3 allows 50 a minute
 
 
 class ClusterSection(_Section):
@@ -289,7 +291,9 @@ def load(environment: Mapping[str, str], *, file: Path | None = None) -> Setting
         config=config,
         secrets=_secrets(environment, config.slack.mode),
         slack_api_url=environment.get("SLACK_API_URL", "https://slack.com/api/").rstrip("/") + "/",
-        database_url=SecretStr(_variable(environment, "DATABASE_URL") or f"sqlite+aiosqlite:///{config.state}/aeterna-bot.sqlite"),
+        database_url=SecretStr(
+            _variable(environment, "DATABASE_URL") or f"sqlite+aiosqlite:///{config.state}/aeterna-bot.sqlite"
+        ),
         kubeconfig=Path(kubeconfig) if kubeconfig else None,
     )
 
@@ -299,7 +303,9 @@ def _resolve(config: Configuration, base: Path) -> Configuration:
         target.model_copy(
             update={
                 "values": tuple(base / values for values in target.values),
-                "chart": target.chart.model_copy(update={"path": base / target.chart.path if target.chart.path else None}),
+                "chart": target.chart.model_copy(
+                    update={"path": base / target.chart.path if target.chart.path else None}
+                ),
             }
         )
         for target in config.targets
@@ -325,7 +331,9 @@ def _variable(environment: Mapping[str, str], name: str) -> str | None:
 
 def _secrets(environment: Mapping[str, str], mode: str) -> Secrets:
     needed = {"SLACK_BOT_TOKEN", "SLACK_APP_TOKEN" if mode == "socket" else "SLACK_SIGNING_SECRET"}
-    found = {name: _variable(environment, name) for name in ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET")}
+    found = {
+        name: _variable(environment, name) for name in ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET")
+    }
     missing = sorted(name for name in needed if not found[name])
     if missing:
         raise UserMistake(

@@ -21,7 +21,7 @@ from bot.settings import Target
 
 Json = Any  # whatever ``json.dumps`` takes
 Facts = Mapping[str, Json]
-Params = TypeVar("Params", bound=BaseModel)
+Params = TypeVar("Params", bound=BaseModel, contravariant=True)
 
 
 class Level(StrEnum):

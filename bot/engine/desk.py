@@ -1,0 +1,241 @@
+"""The desk: everything that people can do to runs. Each call is one guarded transition in the journal.
+
+Whether a person has the permission is decided before (``bot.slack.permissions``); the policy of the run itself (distinct
+people, not the requester, this plan and no other) is decided here, at the moment of the click.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+
+from bot.engine.contract import Runbooks
+from bot.engine.offers import ROLLBACK, plan_mark, way_back
+from bot.errors import Refused, UserMistake
+from bot.settings import Configuration
+from bot.store import reading
+from bot.store.database import Database
+from bot.store.journal import Journal, NewRun, Stale, TargetHeld
+from bot.store.records import RunRecord, RunState
+
+_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # nothing that a tired eye confuses
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Somebody asks for a run. ``key`` comes from Slack's trigger: the same key twice is one run."""
+
+    runbook: str
+    target: str
+    inputs: Mapping[str, str]
+    user: str
+    channel: str
+    key: str
+
+
+class Desk:
+    """What handlers call."""
+
+    def __init__(
+        self, *, journal: Journal, database: Database, runbooks: Runbooks, configuration: Configuration
+    ) -> None:
+        self.runbooks = runbooks
+        self._journal = journal
+        self._database = database
+        self._configuration = configuration
+
+    async def ask(self, ask: Ask) -> RunRecord:
+        """Makes the run. Raises ``UserMistake`` for wrong inputs and ``TargetHeld`` when another run holds the target."""
+        if self._configuration.target(ask.target) is None:
+            names = ", ".join(target.name for target in self._configuration.targets)
+            raise UserMistake(f"There is no target {ask.target!r}.", way_out=f"Targets: {names}.")
+        new = self._new(ask.runbook, ask.target, ask.inputs, user=ask.user, channel=ask.channel, key=ask.key)
+        known = await reading.run_by_key(self._database, ask.key)
+        if known is not None:
+            return known
+        if new.mutates:
+            await self._free(ask.target)
+        run, _ = await self._journal.create(new)
+        return run
+
+    async def approve(self, mark: str, *, user: str) -> RunRecord:
+        """A yes to the plan that ``mark`` names (``RUN`` or ``RUN:PLAN``). Raises ``Refused`` with the reason."""
+        run = await self._waiting(mark)
+        if run.exclude_requester and user == run.requested_by:
+            raise Refused(
+                "You asked for this run, so somebody else has to approve it.",
+                way_out="Anybody with the permission approve can press the button.",
+            )
+        if any(voice.user == user for voice in run.valid_approvals):
+            raise Refused("You have approved this plan already; it needs one more person.")
+        return await self._guarded(run, self._journal.approve(run.id, user=user, digest=self._digest(run)))
+
+    async def reject(self, mark: str, *, user: str, reason: str = "") -> RunRecord:
+        """A no to the plan that ``mark`` names; it ends the run."""
+        run = await self._waiting(mark)
+        return await self._guarded(
+            run, self._journal.reject(run.id, user=user, digest=self._digest(run), reason=reason)
+        )
+
+    async def cancel(self, run_id: str, *, user: str) -> RunRecord:
+        """Stops the run at its next safe point."""
+        run = await self._journal.run(run_id)
+        if run.state.over:
+            raise Refused(f"Run {run.id} is over ({said(run.state)}); there is nothing to cancel.")
+        if run.cancel_requested_by:
+            raise Refused(f"<@{run.cancel_requested_by}> asked for that already; it stops at its next safe point.")
+        return await self._guarded(run, self._journal.request_cancel(run.id, user=user))
+
+    async def stop(self, run_id: str, *, user: str) -> RunRecord:
+        """Ends a run that needs attention, leaving everything as it is."""
+        run = await self._attention(run_id)
+        note = f"Stopped here by <@{user}>. The release stays as it is."
+        return await self._guarded(run, self._journal.decide(run.id, user=user, state=RunState.FAILED, note=note))
+
+    async def retry(self, run_id: str, *, user: str, key: str, channel: str) -> RunRecord:
+        """Tries the failed step again; of a run that is over, makes a new one with the same inputs."""
+        run = await self._journal.run(run_id)
+        if run.state is RunState.NEEDS_ATTENTION:
+            return await self._guarded(run, self._journal.decide(run.id, user=user, state=RunState.QUEUED))
+        if not run.state.over:
+            raise Refused(f"Run {run.id} is {said(run.state)}; there is nothing to try again yet.")
+        if run.state in (RunState.SUCCEEDED, RunState.ROLLED_BACK):
+            raise Refused(f"Run {run.id} is {said(run.state)}; ask for a new run instead.")
+        inputs = {name: str(value) for name, value in run.inputs.items() if value is not None}
+        return await self.ask(Ask(run.runbook, run.target, inputs, user=user, channel=channel, key=key))
+
+    async def roll_back(self, run_id: str, *, user: str, key: str, channel: str) -> RunRecord:
+        """Starts the rollback of a finished or failed run to what was there before, confirmed by this click.
+
+        Raises ``Refused`` when a later run has changed the target: then the way back is not this run's any more.
+        """
+        run = await self._journal.run(run_id)
+        back = way_back(run)
+        if back is None:
+            raise Refused(f"Run {run.id} has nothing to take back.", way_out="Ask for a rollback with the revision.")
+        if run.child is not None:
+            return await self._journal.run(run.child)
+        if not (run.state.over or run.state is RunState.NEEDS_ATTENTION):
+            raise Refused(f"Run {run.id} is {said(run.state)}.", way_out="Cancel it first.")
+        await self._newest(run)
+        child = self._new(
+            ROLLBACK,
+            run.target,
+            {"revision": str(back[0])},
+            user=user,
+            channel=channel,
+            key=f"rollback-of:{run.id}",
+            parent=run.id,
+        )
+        if run.state is RunState.NEEDS_ATTENTION:
+            note = f"<@{user}> takes it back by run {child.id}."
+            decided = self._journal.decide(run.id, user=user, state=RunState.FAILED, note=note, child=child)
+            await self._guarded(run, decided)
+            return await self._journal.run(child.id)
+        await self._free(run.target)
+        made, _ = await self._journal.create(child)
+        return made
+
+    async def run(self, run_id: str) -> RunRecord:
+        """One run; ``UserMistake`` when there is none with that id."""
+        return await self._journal.run(run_id)
+
+    async def runs(self, target: str | None, limit: int = 10) -> list[RunRecord]:
+        """The newest runs, newest first."""
+        return await reading.latest(self._database, target, limit=limit)
+
+    async def holder(self, target: str) -> RunRecord | None:
+        """The mutating run that holds the target."""
+        return await reading.holder(self._database, target)
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _new(
+        self,
+        runbook: str,
+        target: str,
+        inputs: Mapping[str, str],
+        *,
+        user: str,
+        channel: str,
+        key: str,
+        parent: str | None = None,
+    ) -> NewRun:
+        text = self.runbooks.text(runbook)
+        loaded = self.runbooks.parse(text)
+        policy = loaded.approval
+        return NewRun(
+            id=new_id(),
+            key=key,
+            target=target,
+            runbook=runbook,
+            runbook_text=text,
+            inputs=self.runbooks.inputs(runbook, inputs),
+            mutates=loaded.mutates,
+            requested_by=user,
+            channel=channel,
+            approvals_needed=policy.count if policy else 0,
+            exclude_requester=policy.exclude_requester if policy else False,
+            parent=parent,
+            pre_approved=parent is not None,
+        )
+
+    async def _free(self, target: str) -> None:
+        holder = await self.holder(target)
+        if holder is not None:
+            since = f"<!date^{int(holder.updated_at.timestamp())}^{{time}}|{holder.updated_at:%H:%M} UTC>"
+            raise TargetHeld(
+                f"{target} is held by run {holder.id} ({holder.runbook}, {said(holder.state)} since {since}, "
+                f"asked by <@{holder.requested_by}>).",
+                holder=holder.id,
+            )
+
+    async def _waiting(self, mark: str) -> RunRecord:
+        run_id, _, plan = mark.partition(":")
+        run = await self._journal.run(run_id)
+        if run.state is not RunState.AWAITING_APPROVAL:
+            raise Refused(f"Run {run.id} does not wait for approval: it is {said(run.state)}.")
+        if plan and plan_mark(run) != mark:
+            raise Refused(
+                "The plan has changed since this card was shown.",
+                way_out="Look at the card as it is now, then decide.",
+            )
+        return run
+
+    async def _attention(self, run_id: str) -> RunRecord:
+        run = await self._journal.run(run_id)
+        if run.state is not RunState.NEEDS_ATTENTION:
+            raise Refused(f"Run {run.id} does not wait for a decision: it is {said(run.state)}.")
+        return run
+
+    async def _newest(self, run: RunRecord) -> None:
+        for later in await self.runs(run.target, limit=50):
+            if later.id == run.id:
+                return
+            if later.mutates and later.steps and later.created_at >= run.created_at:
+                raise Refused(
+                    f"Run {later.id} ({later.runbook}) has changed {run.target} since.",
+                    way_out="Ask for a rollback with the revision that you want.",
+                )
+
+    async def _guarded(self, run: RunRecord, write: Awaitable[RunRecord]) -> RunRecord:
+        try:
+            return await write
+        except Stale as error:
+            now = await self._journal.run(run.id)
+            raise Refused(f"Somebody was faster: run {run.id} is {said(now.state)} now.") from error
+
+    @staticmethod
+    def _digest(run: RunRecord) -> str:
+        return run.plan.digest if run.plan else ""
+
+
+def new_id() -> str:
+    """A short id that can be typed on a phone: ``r-`` and six letters or digits."""
+    return "r-" + "".join(secrets.choice(_ALPHABET) for _ in range(6))
+
+
+def said(state: RunState) -> str:
+    """The state in words."""
+    return state.value.replace("_", " ")

@@ -1,0 +1,257 @@
+"""Carries one claimed run on: plans it, or does its steps, until it ends, waits for a person, or changes hands."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bot.engine.contract import Level, OnFailure, Runbook, Runbooks, Step, StepContext
+from bot.engine.desk import new_id
+from bot.engine.offers import ROLLBACK, way_back
+from bot.engine.planner import ClientsOf, Planner, differences, info
+from bot.engine.session import Session, Stop
+from bot.engine.steps import Interrupted, StepRunner
+from bot.errors import BotError, Refused
+from bot.settings import Configuration
+from bot.store.journal import Journal, NewRun, TargetHeld
+from bot.store.records import PlanRecord, RunRecord, RunState, StepRecord, StepState
+
+log = logging.getLogger(__name__)
+_ENDED = (StepState.DONE, StepState.WARNING, StepState.SKIPPED)
+
+
+class Executor:
+    """Everything that happens to a run between a claim and its release."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        runbooks: Runbooks,
+        planner: Planner,
+        clients: ClientsOf,
+        configuration: Configuration,
+        workspace: Path,
+    ) -> None:
+        self._journal = journal
+        self._runbooks = runbooks
+        self._planner = planner
+        self._clients = clients
+        self._configuration = configuration
+        self._workspace = workspace
+
+    async def carry(self, session: Session) -> None:
+        """Goes on with the run where the journal says it is. On a stop it leaves the run as the journal has it."""
+        run = await self._journal.run(session.claim.run)
+        try:
+            runbook = self._runbooks.parse(run.runbook_text)
+        except BotError as error:  # written by a version of the bot that knew other steps
+            await self._journal.move(
+                session.claim, run.state, RunState.FAILED, note=f"The runbook cannot be read: {error}"
+            )
+            return
+        if run.state is RunState.PLANNING:
+            await self._plan(session, run, runbook)
+        elif run.attempts > self._configuration.engine.max_attempts:
+            note = f"Taken up {run.attempts} times without coming to an end; a person has to look."
+            await self._journal.move(session.claim, run.state, RunState.NEEDS_ATTENTION, note=note)
+        else:
+            await self._execute(session, run, runbook)
+
+    # -- planning -------------------------------------------------------------------------------------------
+
+    async def _plan(self, session: Session, run: RunRecord, runbook: Runbook) -> None:
+        planned = await self._planner.plan(run, runbook)
+        if session.stop is Stop.CANCEL or (await self._journal.run(run.id)).cancel_requested_by:
+            await self._journal.move(
+                session.claim, RunState.PLANNING, RunState.CANCELLED, note="Cancelled while planning."
+            )
+            return
+        if session.stop is not None:
+            return
+        if planned.files and not runbook.report:
+            files = [{"title": file.title, "text": file.text} for file in planned.files]
+            await self._journal.say(
+                run, key=f"plan:{planned.plan.digest[:16]}", text="The plan in full", evidence=files
+            )
+        policy = runbook.approval
+        if planned.blocked:
+            state, note = RunState.BLOCKED, "The plan found something that has to be put right first."
+        elif not runbook.steps:
+            state, note = RunState.SUCCEEDED, ""
+        elif policy is not None and policy.count > 0:
+            state, note = RunState.AWAITING_APPROVAL, run.note
+        else:
+            state, note = RunState.QUEUED, ""
+        expires = policy.expires if policy and state is RunState.AWAITING_APPROVAL else None
+        try:
+            await self._journal.save_plan(session.claim, planned.plan, state=state, note=note, expires_in=expires)
+        except TargetHeld as error:
+            await self._journal.save_plan(
+                session.claim, planned.plan, state=RunState.BLOCKED, note=str(error), expires_in=None
+            )
+            return
+        if state is RunState.AWAITING_APPROVAL and run.pre_approved:
+            await self._confirm(run, planned.plan)
+
+    async def _confirm(self, run: RunRecord, plan: PlanRecord) -> None:
+        """The click that asked for this run was its confirmation, where the runbook lets the requester approve."""
+        if run.exclude_requester or any(finding.level == Level.WARNING for finding in plan.findings):
+            return  # the person sees the plan first
+        try:
+            await self._journal.approve(run.id, user=run.requested_by, digest=plan.digest)
+        except Refused as error:
+            log.info("run %s keeps waiting for approval: %s", run.id, error)
+
+    # -- doing ----------------------------------------------------------------------------------------------
+
+    async def _execute(self, session: Session, run: RunRecord, runbook: Runbook) -> None:
+        begun = any(step.state is not StepState.PENDING for step in run.steps)
+        if runbook.mutates and not begun and not await self._still_approved(session, run, runbook):
+            return
+        layout = [(step.id, step.kind.name, step.title) for step in runbook.steps]
+        await self._journal.lay_out(session.claim, layout)
+        target = self._configuration.target(run.target)
+        if target is None:
+            note = f"The target {run.target} is no longer in the configuration."
+            await self._journal.move(session.claim, RunState.RUNNING, RunState.NEEDS_ATTENTION, note=note)
+            return
+        clients = await self._clients(target)
+        self._workspace.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"run-{run.id}-", dir=self._workspace) as workdir:
+            for step in runbook.steps:
+                run = await self._journal.run(run.id)
+                record = next(found for found in run.steps if found.id == step.id)
+                if record.state in _ENDED:
+                    continue
+                if not await self._safe_point(session, run, record):
+                    return
+                scope = _scope(run)
+                context = StepContext(
+                    run=info(run),
+                    target=target,
+                    clients=clients,
+                    workdir=Path(workdir),
+                    plan=run.plan.facts if run.plan else {},
+                    outcomes=scope["outcomes"],
+                    progress=lambda _text: None,
+                )
+                if not await self._one(session, run, step, record, context, scope):
+                    return
+        await self._succeed(session, await self._journal.run(run.id))
+
+    async def _still_approved(self, session: Session, run: RunRecord, runbook: Runbook) -> bool:
+        """Everything is computed again; a difference voids the approval and the run is planned anew."""
+        if run.plan is None:
+            return True
+        again = await self._planner.plan(run, runbook)
+        if session.stop is not None and session.stop is not Stop.CANCEL:
+            return False
+        changed = differences(run.plan, again.plan)
+        blockers = [finding.text for finding in again.plan.findings if finding.level == Level.BLOCKER]
+        if not changed and not blockers:
+            return True
+        what = "; ".join(changed or blockers)
+        note = f"The approval is void, because this changed meanwhile: {what}. This is the plan as of now."
+        await self._journal.move(session.claim, RunState.RUNNING, RunState.PLANNING, note=note)
+        return False
+
+    async def _safe_point(self, session: Session, run: RunRecord, record: StepRecord) -> bool:
+        """Whether the run goes on with ``record``; between two steps is where it may stop."""
+        if record.state in (
+            StepState.FAILED,
+            StepState.UNKNOWN,
+        ):  # the crash came before what follows from it
+            await self._after_failure(session, run, record)
+            return False
+        if record.state is StepState.RUNNING:
+            return True  # it has to be reconciled first, whatever else is asked
+        if session.stop is Stop.CANCEL or run.cancel_requested_by or record.state is StepState.CANCELLED:
+            await self._cancel(session, run)
+            return False
+        return session.stop is None
+
+    async def _one(
+        self,
+        session: Session,
+        run: RunRecord,
+        step: Step,
+        record: StepRecord,
+        context: StepContext,
+        scope: dict[str, Any],
+    ) -> bool:
+        """Does one step; whether the run goes on after it."""
+        claim = session.claim
+        if record.state is StepState.PENDING and step.skipped(scope):
+            outcome = {"summary": "Left out: it does not apply to this target.", "facts": {}}
+            await self._journal.end_step(claim, record.number, state=StepState.SKIPPED, outcome=outcome)
+            return True
+        runner = StepRunner(journal=self._journal, session=session, timeouts=self._configuration.engine.step_timeouts)
+        try:
+            ended = await runner.perform(step, record, context, scope)
+        except Interrupted:
+            return False  # the intent stays open; the next carrier reconciles it
+        if ended.state in (StepState.DONE, StepState.WARNING):
+            return True
+        run = await self._journal.run(run.id)
+        if ended.state is StepState.CANCELLED:
+            await self._cancel(session, run)
+        else:
+            await self._after_failure(session, run, next(s for s in run.steps if s.number == record.number), step)
+        return False
+
+    async def _after_failure(
+        self, session: Session, run: RunRecord, record: StepRecord, step: Step | None = None
+    ) -> None:
+        if step is None:
+            runbook = self._runbooks.parse(run.runbook_text)
+            step = next(found for found in runbook.steps if found.id == record.id)
+        note = f"{record.title}: {record.summary}"
+        if (record.state is StepState.UNKNOWN and step.kind.mutates) or step.on_failure is OnFailure.ASK:
+            await self._journal.move(session.claim, RunState.RUNNING, RunState.NEEDS_ATTENTION, note=note)
+            return
+        child = self._way_back(run) if step.on_failure is OnFailure.ROLLBACK else None
+        await self._journal.move(session.claim, RunState.RUNNING, RunState.FAILED, note=note, child=child)
+
+    def _way_back(self, run: RunRecord) -> NewRun | None:
+        """The rollback that the approved runbook text asks for; it needs no second approval."""
+        back = way_back(run)
+        if back is None:
+            return None
+        return NewRun(
+            id=new_id(),
+            key=f"rollback-of:{run.id}",
+            target=run.target,
+            runbook=ROLLBACK,
+            runbook_text=self._runbooks.text(ROLLBACK),
+            inputs=self._runbooks.inputs(ROLLBACK, {"revision": str(back[0])}),
+            mutates=True,
+            requested_by=run.requested_by,
+            channel=run.channel,
+            approvals_needed=1,
+            exclude_requester=False,
+            parent=run.id,
+            pre_approved=True,
+        )
+
+    async def _cancel(self, session: Session, run: RunRecord) -> None:
+        who = f"<@{run.cancel_requested_by}>" if run.cancel_requested_by else "somebody"
+        done = [step for step in run.steps if step.state in (StepState.DONE, StepState.WARNING)]
+        last = f" after {done[-1].title!r}" if done else " before anything was changed"
+        note = f"Cancelled by {who}{last}."
+        await self._journal.move(session.claim, RunState.RUNNING, RunState.CANCELLED, note=note)
+
+    async def _succeed(self, session: Session, run: RunRecord) -> None:
+        if run.parent is not None and run.runbook == ROLLBACK:
+            await self._journal.mark_rolled_back(run.parent, by=run.id)
+        last = next((step for step in reversed(run.steps) if step.state is not StepState.SKIPPED), None)
+        note = last.summary if last else ""
+        await self._journal.move(session.claim, RunState.RUNNING, RunState.SUCCEEDED, note=note)
+
+
+def _scope(run: RunRecord) -> dict[str, Any]:
+    """What expressions in a runbook see."""
+    outcomes = {step.id: (step.outcome or {}).get("facts", {}) for step in run.steps if step.state in _ENDED}
+    return {"inputs": run.inputs, "plan": run.plan.facts if run.plan else {}, "outcomes": outcomes}

@@ -1,0 +1,108 @@
+"""What can be pressed on a run's card right now. Pure, so that the renderer and the desk cannot disagree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from bot.settings import Permission
+from bot.store.records import RunRecord, RunState, StepState
+
+ROLLBACK = "rollback"
+"""The runbook that takes a release back; ``on_failure: rollback`` and the card's button start it."""
+
+
+class OfferKind(StrEnum):
+    """What a button does."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    STOP = "stop"
+    ROLL_BACK = "roll_back"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One button. ``confirm`` is the text of its dialog, where a slip of the thumb would hurt.
+
+    ``permission`` is what the person who presses it needs on the target. ``value`` is all that goes into the button.
+    """
+
+    kind: OfferKind
+    label: str
+    value: str
+    permission: Permission
+    style: Literal["primary", "danger"] | None = None
+    confirm: str | None = None
+
+
+def way_back(run: RunRecord) -> tuple[int, str] | None:
+    """Revision and chart version that the release had when the run was planned, if the run can be taken back to it."""
+    if run.plan is None or not run.mutates or run.runbook == ROLLBACK:
+        return None
+    back = run.plan.facts.get("rollback_to")
+    return (int(back["revision"]), str(back["version"])) if back else None
+
+
+def touched(run: RunRecord) -> bool:
+    """Whether any step of the run was begun."""
+    return any(step.state not in (StepState.PENDING, StepState.SKIPPED) for step in run.steps)
+
+
+def plan_mark(run: RunRecord) -> str:
+    """The run and the plan that a person looks at; an approval for an older plan does not fit the newer one."""
+    return f"{run.id}:{run.plan.digest[:12]}" if run.plan else run.id
+
+
+def offers(run: RunRecord) -> tuple[Offer, ...]:
+    """The buttons that make sense now, in the order in which they stand."""
+    match run.state:
+        case RunState.AWAITING_APPROVAL:
+            mark = plan_mark(run)
+            return (
+                Offer(OfferKind.APPROVE, "Approve", mark, Permission.APPROVE, style="primary"),
+                Offer(OfferKind.REJECT, "Reject", mark, Permission.APPROVE, style="danger"),
+            )
+        case RunState.PLANNING | RunState.QUEUED | RunState.RUNNING if run.mutates:
+            return () if run.cancel_requested_by else (_cancel(run),)
+        case RunState.NEEDS_ATTENTION:
+            stop = Offer(OfferKind.STOP, "Stop here", run.id, Permission.UPGRADE)
+            retry = Offer(OfferKind.RETRY, "Retry", run.id, Permission.UPGRADE, style="primary")
+            return (retry, *_roll_back(run), stop)
+        case RunState.SUCCEEDED:
+            return _roll_back(run)
+        case RunState.FAILED | RunState.CANCELLED:
+            return (*_roll_back(run), *_again(run)) if touched(run) else _again(run)
+        case RunState.BLOCKED | RunState.EXPIRED:
+            return _again(run)
+        case _:
+            return ()
+
+
+def _cancel(run: RunRecord) -> Offer:
+    confirm = f"Stop the run {run.id} at its next safe point?"
+    return Offer(OfferKind.CANCEL, "Cancel", run.id, _asking(run), confirm=confirm)
+
+
+def _again(run: RunRecord) -> tuple[Offer, ...]:
+    if not run.mutates or run.child is not None:
+        return ()
+    return (Offer(OfferKind.RETRY, "Plan again", run.id, _asking(run)),)
+
+
+def _roll_back(run: RunRecord) -> tuple[Offer, ...]:
+    back = way_back(run)
+    if back is None or run.child is not None or not touched(run):
+        return ()
+    revision, version = back
+    confirm = f"Take {run.target} back to revision {revision} ({version})? It starts as soon as its plan is ready."
+    label = f"Roll back to {revision} ({version})"[:75]
+    return (Offer(OfferKind.ROLL_BACK, label, run.id, Permission.ROLLBACK, style="danger", confirm=confirm),)
+
+
+def _asking(run: RunRecord) -> Permission:
+    """The permission that asking for such a run needs."""
+    return Permission(run.runbook) if run.runbook in set(Permission) else Permission.UPGRADE

@@ -1,0 +1,133 @@
+"""Planning: the runbook's checks side by side, read-only, frozen under one digest.
+
+A check that fails is itself a finding: a plan whose checks could not all be done is not green. Takes no lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import secrets
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bot.engine.clients import TargetClients
+from bot.engine.contract import Check, CheckResult, Finding, Level, PlanContext, Runbook, RunInfo, Shared
+from bot.errors import BotError, Evidence
+from bot.settings import Configuration, Target
+from bot.store.records import FindingRecord, PlanRecord, RunRecord
+
+log = logging.getLogger(__name__)
+ClientsOf = Callable[[Target], Awaitable[TargetClients]]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The plan and the files that belong into the card's thread."""
+
+    plan: PlanRecord
+    files: tuple[Evidence, ...]
+
+    @property
+    def blocked(self) -> bool:
+        return any(finding.level == Level.BLOCKER for finding in self.plan.findings)
+
+
+class Planner:
+    """Computes plans; keeps nothing between two of them."""
+
+    def __init__(self, *, configuration: Configuration, clients: ClientsOf, workspace: Path) -> None:
+        self._configuration = configuration
+        self._clients = clients
+        self._workspace = workspace
+
+    async def plan(self, run: RunRecord, runbook: Runbook) -> Planned:
+        """Runs every check. Never raises for what a check finds or cannot do; that is in the findings."""
+        target = self._configuration.target(run.target)
+        if target is None:
+            gone = Finding(Level.BLOCKER, f"The target {run.target} is no longer in the configuration.")
+            return self._freeze(run, {"target": CheckResult(findings=(gone,))})
+        self._workspace.mkdir(parents=True, exist_ok=True)
+        shared = Shared()
+        with tempfile.TemporaryDirectory(prefix=f"plan-{run.id}-", dir=self._workspace) as workdir:
+            try:
+                clients = await self._clients(target)
+                context = PlanContext(
+                    run=info(run), target=target, clients=clients, workdir=Path(workdir), shared=shared
+                )
+                results = await asyncio.gather(*(self._one(check, context) for check in runbook.checks))
+            except BotError as error:
+                unreachable = Finding(Level.BLOCKER, error.message, error.way_out)
+                return self._freeze(run, {"target": CheckResult(findings=(unreachable,))})
+            finally:
+                await shared.close()
+        return self._freeze(run, dict(zip((check.name for check in runbook.checks), results, strict=True)))
+
+    async def _one(self, check: Check, context: PlanContext) -> CheckResult:
+        try:
+            return await check.check(context)
+        except BotError as error:
+            text = f"The check {check.name} could not be done: {error.message}"
+            return CheckResult(findings=(Finding(Level.BLOCKER, text, error.way_out),), files=error.evidence)
+        except Exception:
+            reference = secrets.token_hex(4)
+            log.exception(
+                "check %s of run %s failed unexpectedly (reference %s)", check.name, context.run.id, reference
+            )
+            text = f"The check {check.name} failed unexpectedly (reference {reference} in the bot's log)."
+            return CheckResult(findings=(Finding(Level.BLOCKER, text),))
+
+    def _freeze(self, run: RunRecord, results: Mapping[str, CheckResult]) -> Planned:
+        facts: dict[str, Any] = {}
+        bindings: dict[str, str] = {}
+        findings: list[FindingRecord] = []
+        for name, result in results.items():
+            for key, value in result.facts.items():
+                if key in facts and facts[key] != value:
+                    clash = f"Two checks disagree about {key}: the cluster changed while it was looked at."
+                    findings.append(FindingRecord(name, Level.BLOCKER.value, clash, "Plan again."))
+                facts[key] = value
+            bindings |= result.bindings
+            findings += [FindingRecord(name, f.level.value, f.text, f.way_out) for f in result.findings]
+        order = [level.value for level in Level]
+        findings.sort(key=lambda finding: order.index(finding.level))
+        digest = digest_of(run, bindings)
+        files = tuple(file for result in results.values() for file in result.files)
+        return Planned(PlanRecord(digest, tuple(findings), facts, bindings), files)
+
+
+def digest_of(run: RunRecord, bindings: Mapping[str, str]) -> str:
+    """The digest that an approval is bound to: target, runbook text, inputs and what the checks bound."""
+    covered = {
+        "target": run.target,
+        "runbook": hashlib.sha256(run.runbook_text.encode()).hexdigest(),
+        "inputs": dict(run.inputs),
+        "bindings": dict(bindings),
+    }
+    return hashlib.sha256(json.dumps(covered, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def differences(old: PlanRecord, new: PlanRecord) -> list[str]:
+    """What changed between two plans, one sentence a part; empty when the approval still holds."""
+    names = sorted(old.bindings.keys() | new.bindings.keys())
+    return [
+        f"{name}: {_short(old.bindings.get(name))} → {_short(new.bindings.get(name))}"
+        for name in names
+        if old.bindings.get(name) != new.bindings.get(name)
+    ]
+
+
+def info(run: RunRecord) -> RunInfo:
+    """The part of a run that checks and steps may see."""
+    return RunInfo(id=run.id, target=run.target, runbook=run.runbook, inputs=run.inputs, requested_by=run.requested_by)
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "(nothing)"
+    return value if len(value) <= 40 else value[:19] + "…"

@@ -1,0 +1,111 @@
+"""The worker of one replica: claims runs that nobody carries, and carries several at once.
+
+A run that a dead replica left is claimed like any other once its lease has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from datetime import timedelta
+
+from bot.engine.executor import Executor
+from bot.engine.session import Session, Stop
+from bot.errors import BotError, Temporary
+from bot.store.journal import Claim, Journal
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """``serve`` runs until ``stop``. ``owner`` names this process and no other, ever."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        executor: Executor,
+        owner: str,
+        lease: timedelta,
+        at_once: int = 8,
+        look_every: float = 2.0,
+    ) -> None:
+        self._journal = journal
+        self._executor = executor
+        self._owner = owner
+        self._lease = lease
+        self._at_once = at_once
+        self._look_every = look_every  # seconds; only other replicas' runs wait for it, ours wake the worker
+        self._wake = asyncio.Event()
+        self._sessions: dict[str, Session] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    def wake(self, run_id: str) -> None:
+        """Something changed about a run: look for work, and let its session see a cancel at once."""
+        self._wake.set()
+        if session := self._sessions.get(run_id):
+            session.nudge()
+
+    async def serve(self) -> None:
+        """Claims and carries until ``stop`` was called."""
+        while not self._stopping:
+            claim = await self._claim()
+            if claim is not None:
+                task = asyncio.create_task(self._carry(claim), name=f"run:{claim.run}")
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._look_every):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    async def stop(self, *, grace: timedelta) -> None:
+        """Lets every run come to its next safe point and gives it back; after ``grace`` interrupts what may be interrupted."""
+        self._stopping = True
+        self._wake.set()
+        for session in self._sessions.values():
+            session.ask(Stop.HANDOVER)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=grace.total_seconds())
+            for session in self._sessions.values():
+                session.ask(Stop.NOW)
+            if late:
+                await asyncio.wait(late)
+
+    async def _claim(self) -> Claim | None:
+        if len(self._tasks) >= self._at_once:
+            return None
+        try:
+            return await self._journal.claim(owner=self._owner, lease=self._lease, busy=self._sessions)
+        except Temporary as error:
+            log.warning("cannot look for work: %s", error)
+            return None
+
+    async def _carry(self, claim: Claim) -> None:
+        session = Session(journal=self._journal, claim=claim, lease=self._lease)
+        self._sessions[claim.run] = session
+        if self._stopping:
+            session.ask(Stop.HANDOVER)
+        try:
+            async with session:
+                await self._executor.carry(session)
+        except BotError as error:
+            # The journal did not take a write. The lease ends by itself, and whoever claims the run next looks first.
+            log.warning("run %s is let go: %s", claim.run, error)
+        except Exception:
+            log.exception("run %s is let go after an unexpected error", claim.run)
+        finally:
+            del self._sessions[claim.run]
+            await self._give_back(claim, session)
+            self._wake.set()
+
+    async def _give_back(self, claim: Claim, session: Session) -> None:
+        """After a handover another replica may go on at once; after an error the lease has to end first (it slows a loop)."""
+        if session.stop in (Stop.HANDOVER, Stop.NOW):
+            try:
+                await self._journal.release(claim)
+            except Temporary as error:
+                log.warning("run %s is not given back, its lease has to end: %s", claim.run, error)

@@ -1,0 +1,110 @@
+"""Reading the journal: runs with their steps and approvals, whole and consistent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.errors import UserMistake
+from bot.store.database import Database
+from bot.store.records import (
+    HOLDING,
+    ApprovalRecord,
+    Decision,
+    FindingRecord,
+    PlanRecord,
+    RunRecord,
+    RunState,
+    StepRecord,
+    StepState,
+)
+from bot.store.tables import approvals, runs, steps
+
+_PLAIN = tuple(
+    field.name
+    for field in dataclasses.fields(RunRecord)
+    if field.name not in ("state", "plan", "child", "steps", "approvals")
+)
+
+
+async def run(database: Database, run_id: str) -> RunRecord:
+    """One run. Raises ``UserMistake`` when there is none with that id."""
+    found = await _runs(database, runs.c.id == run_id)
+    if not found:
+        raise UserMistake(f"There is no run {run_id!r}.", way_out="The latest are listed by the command runs.")
+    return found[0]
+
+
+async def run_by_key(database: Database, key: str) -> RunRecord | None:
+    """The run that a Slack trigger made, if it did."""
+    found = await _runs(database, runs.c.key == key)
+    return found[0] if found else None
+
+
+async def latest(database: Database, target: str | None, *, limit: int) -> list[RunRecord]:
+    """The newest runs, newest first; of all targets if ``target`` is None."""
+    conditions = [] if target is None else [runs.c.target == target]
+    return await _runs(database, *conditions, limit=limit)
+
+
+async def holder(database: Database, target: str) -> RunRecord | None:
+    """The mutating run that holds ``target``, if one does."""
+    held = runs.c.state.in_([state.value for state in HOLDING])
+    found = await _runs(database, runs.c.target == target, runs.c.mutates, held)
+    return found[0] if found else None
+
+
+async def in_states(database: Database, states: Sequence[RunState]) -> list[RunRecord]:
+    """Every run in one of ``states``, newest first."""
+    return await _runs(database, runs.c.state.in_([state.value for state in states]), limit=1000)
+
+
+async def _runs(database: Database, *conditions: Any, limit: int = 1) -> list[RunRecord]:
+    statement = select(runs).where(*conditions).order_by(runs.c.created_at.desc(), runs.c.id).limit(limit)
+    async with database.transaction() as connection:
+        return [await _whole(connection, row) for row in (await connection.execute(statement)).all()]
+
+
+async def _whole(connection: AsyncConnection, row: Any) -> RunRecord:
+    found_steps = (await connection.execute(select(steps).where(steps.c.run == row.id).order_by(steps.c.number))).all()
+    voices = (
+        await connection.execute(select(approvals).where(approvals.c.run == row.id).order_by(approvals.c.id))
+    ).all()
+    child = select(runs.c.id).where(runs.c.parent == row.id).order_by(runs.c.created_at.desc()).limit(1)
+    return RunRecord(
+        **{name: row._mapping[name] for name in _PLAIN},
+        state=RunState(row.state),
+        plan=_plan(row.plan),
+        child=(await connection.execute(child)).scalar(),
+        steps=tuple(_step(found) for found in found_steps),
+        approvals=tuple(
+            ApprovalRecord(
+                user=voice.user,
+                decision=Decision(voice.decision),
+                digest=voice.digest,
+                at=voice.at,
+                reason=voice.reason,
+            )
+            for voice in voices
+        ),
+    )
+
+
+def _step(row: Any) -> StepRecord:
+    values = {name: value for name, value in row._mapping.items() if name not in ("run", "state")}
+    return StepRecord(**values, state=StepState(row.state))
+
+
+def _plan(stored: Any) -> PlanRecord | None:
+    if stored is None:
+        return None
+    return PlanRecord(
+        digest=stored["digest"],
+        findings=tuple(FindingRecord(**finding) for finding in stored["findings"]),
+        facts=stored["facts"],
+        bindings=stored["bindings"],
+    )
