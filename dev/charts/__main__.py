@@ -18,9 +18,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     versions = None
     if arguments.good_only:
         versions = [*GOOD_VERSIONS, *arguments.also]
-    async with ChartRepository.running(
-        arguments.write_to, port=arguments.port, versions=versions
-    ) as repository:
+    async with ChartRepository.running(arguments.write_to, port=arguments.port, versions=versions) as repository:
         print(json.dumps({"url": repository.url, "versions": repository.versions}), flush=True)
         await until_stopped()
 
@@ -31,9 +29,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0: a free port")
     parser.add_argument("--write-to", type=Path, help="write archives and index into this directory too")
     parser.add_argument("--good-only", action="store_true", help="leave out the versions meant to fail")
-    parser.add_argument(
-        "--also", action="append", default=[], metavar="VERSION", help="with --good-only: this one too"
-    )
+    parser.add_argument("--also", action="append", default=[], metavar="VERSION", help="with --good-only: this one too")
     asyncio.run(_serve(parser.parse_args()))
 
 

@@ -136,16 +136,10 @@ class ChartRepository:
         # A kept connection would outlive offline().
         closing = {"Connection": "close"}
         if self._failing is not None:
-            return web.Response(
-                status=self._failing, text="the repository is failing on purpose\n", headers=closing
-            )
+            return web.Response(status=self._failing, text="the repository is failing on purpose\n", headers=closing)
         name = request.match_info["name"]
         if name == "index.yaml":
-            body = (
-                b"entries: [this is: not an index"
-                if "index" in self._corrupt
-                else index_of(self._packages.values())
-            )
+            body = b"entries: [this is: not an index" if "index" in self._corrupt else index_of(self._packages.values())
             return web.Response(body=body, content_type="text/yaml", headers=closing)
         version = name.removeprefix(f"{CHART}-").removesuffix(".tgz")
         if name != f"{CHART}-{version}.tgz" or version not in self._packages:
