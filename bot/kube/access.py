@@ -204,11 +204,7 @@ def ready_endpoint(slices: list[Json], port_name: str) -> tuple[str, int] | None
     resolved).
     """
     for piece in slices:
-        numbers = [
-            p["port"]
-            for p in piece.get("ports") or []
-            if (p.get("name") or "") == port_name and p.get("port")
-        ]
+        numbers = [p["port"] for p in piece.get("ports") or [] if (p.get("name") or "") == port_name and p.get("port")]
         for endpoint in piece.get("endpoints") or []:
             pod = endpoint.get("targetRef") or {}
             # Absent means unknown, which consumers are to read as ready (EndpointConditions).
@@ -246,7 +242,5 @@ def _service_port(service: Json, port: int | str) -> Json:
 
 def _gateway_error(message: str) -> bytes:
     body = json.dumps({"error": "port_forward_failed", "message": message}).encode()
-    head = (
-        f"HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
+    head = f"HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body

@@ -48,9 +48,7 @@ class Cluster:
         as_groups: Sequence[str] = (),
     ) -> Cluster:
         """Read the credentials (see ``Session.open``); the server is first asked by the first call."""
-        return cls(
-            await Session.open(kubeconfig=kubeconfig, context=context, as_user=as_user, as_groups=as_groups)
-        )
+        return cls(await Session.open(kubeconfig=kubeconfig, context=context, as_user=as_user, as_groups=as_groups))
 
     async def close(self) -> None:
         await self.session.close()
@@ -80,9 +78,7 @@ class Cluster:
         """The object, or None when it is not there. Raises UnknownKind when the cluster has no such kind."""
         resource = await self.discovery.resource(api_version, kind)
         try:
-            return await self.session.json(
-                resource.call("get", namespace, name), "GET", resource.path(namespace, name)
-            )
+            return await self.session.json(resource.call("get", namespace, name), "GET", resource.path(namespace, name))
         except NotFound:
             return None
 

@@ -32,9 +32,7 @@ ProblemKind = Literal[
     "starting",
 ]
 
-HOPELESS: frozenset[ProblemKind] = frozenset(
-    {"image_pull", "crash", "configuration", "quota", "create_failed"}
-)
+HOPELESS: frozenset[ProblemKind] = frozenset({"image_pull", "crash", "configuration", "quota", "create_failed"})
 """What seldom mends itself: a rollout with one of these for its grace time may be given up."""
 
 _IMAGE = {
@@ -149,9 +147,7 @@ def _creation(ref: ObjectRef, obj: Json, around: Surroundings) -> list[Problem]:
 def _has_all_pods(obj: Json, around: Surroundings) -> bool:
     if obj.get("kind") == "Job":
         return bool(around.pods)
-    wanted = (obj.get("status") or {}).get("desiredNumberScheduled") or (obj.get("spec") or {}).get(
-        "replicas", 1
-    )
+    wanted = (obj.get("status") or {}).get("desiredNumberScheduled") or (obj.get("spec") or {}).get("replicas", 1)
     return len(around.pods) >= int(wanted or 0)
 
 
@@ -199,14 +195,10 @@ def _container(pod: Json, container: Json, around: Surroundings) -> Problem | No
     base = Problem("starting", "", pod=pod_name, container=name, image=image, restarts=restarts)
     if reason in _IMAGE:
         said = waiting.get("message") or _newest(around, pod_name, {"Failed"}) or reason
-        return replace(
-            base, kind="image_pull", message=f"Image {image} cannot be pulled ({pod_name}): {said}."
-        )
+        return replace(base, kind="image_pull", message=f"Image {image} cannot be pulled ({pod_name}): {said}.")
     if reason in _CONFIGURATION:
         said = waiting.get("message") or reason
-        return replace(
-            base, kind="configuration", message=f"Container {name} of {pod_name} cannot be made: {said}."
-        )
+        return replace(base, kind="configuration", message=f"Container {name} of {pod_name} cannot be made: {said}.")
     last = ended or (container.get("lastState") or {}).get("terminated") or {}
     if reason in _CRASH or (int(last.get("exitCode") or 0) != 0 and not container.get("ready")):
         return _crash(base, reason, last, str(waiting.get("message") or ""))
@@ -267,9 +259,7 @@ def _distinct(problems: Iterable[Problem]) -> list[Problem]:
         key = (problem.kind, problem.container + alone, problem.image, problem.exit_code)
         groups.setdefault(key, []).append(problem)
     told = [
-        replace(group[0], message=f"{group[0].message} ({len(group)} pods alike)")
-        if len(group) > 1
-        else group[0]
+        replace(group[0], message=f"{group[0].message} ({len(group)} pods alike)") if len(group) > 1 else group[0]
         for group in groups.values()
     ]
     return sorted(told, key=lambda one: order[one.kind])

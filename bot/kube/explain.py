@@ -48,9 +48,7 @@ async def explain(cluster: Cluster, refs: Iterable[ObjectRef]) -> list[StuckWork
         events = await events_of(cluster, [*related, *(ref_of(claim) for claim in claims)])
     except Refused as error:
         notes.append(Evidence("Events could not be read", str(error)))
-    return list(
-        await asyncio.gather(*(_one(cluster, family, claims, events, notes) for family in found.values()))
-    )
+    return list(await asyncio.gather(*(_one(cluster, family, claims, events, notes) for family in found.values())))
 
 
 async def _one(
@@ -103,9 +101,7 @@ async def _with_log(cluster: Cluster, namespace: str, problem: Problem) -> Probl
     try:
         text = await _tail(cluster, namespace, problem, previous=previous)
     except BotError as error:
-        return replace(
-            problem, evidence=(Evidence(f"The log of {problem.pod} could not be read", str(error)),)
-        )
+        return replace(problem, evidence=(Evidence(f"The log of {problem.pod} could not be read", str(error)),))
     if not text.strip():
         return problem
     of = f"{problem.pod}/{problem.container}" if problem.container else problem.pod
@@ -116,9 +112,7 @@ async def _tail(cluster: Cluster, namespace: str, problem: Problem, *, previous:
     container = problem.container or None
     if previous:
         try:
-            text = await cluster.pod_logs(
-                namespace, problem.pod, container, tail_lines=LOG_LINES, previous=True
-            )
+            text = await cluster.pod_logs(namespace, problem.pod, container, tail_lines=LOG_LINES, previous=True)
             if text.strip():
                 return text
         except BotError:

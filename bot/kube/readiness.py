@@ -48,9 +48,7 @@ def state_of(ref: ObjectRef, obj: Json | None) -> WorkloadState:
 
 def _unseen(obj: Json) -> bool:
     """Whether the controller has not yet looked at the newest specification."""
-    return int(obj["metadata"].get("generation") or 0) > int(
-        (obj.get("status") or {}).get("observedGeneration") or 0
-    )
+    return int(obj["metadata"].get("generation") or 0) > int((obj.get("status") or {}).get("observedGeneration") or 0)
 
 
 def _count(obj: Json, key: str) -> int:
@@ -64,9 +62,7 @@ def _desired(obj: Json) -> int:
 
 def _deployment(ref: ObjectRef, obj: Json) -> WorkloadState:
     desired, existing = _desired(obj), _count(obj, "replicas")
-    updated, ready, available = (
-        _count(obj, key) for key in ("updatedReplicas", "readyReplicas", "availableReplicas")
-    )
+    updated, ready, available = (_count(obj, key) for key in ("updatedReplicas", "readyReplicas", "availableReplicas"))
 
     def state(phase: Phase, message: str) -> WorkloadState:
         return WorkloadState(ref, phase, message, desired, updated, ready, available)

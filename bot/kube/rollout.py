@@ -50,9 +50,7 @@ class RolloutProgress:
 
     def __str__(self) -> str:
         waiting = [f"{state.ref}: {state.message}" for state in self.states if state.phase != "ready"]
-        return f"{self.ready} of {self.total} workloads ready" + (
-            f" ({'; '.join(waiting)})" if waiting else ""
-        )
+        return f"{self.ready} of {self.total} workloads ready" + (f" ({'; '.join(waiting)})" if waiting else "")
 
 
 @dataclass(frozen=True)

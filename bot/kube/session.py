@@ -34,9 +34,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 class Session:
     """Requests to one API server as one identity. Close it when done."""
 
-    def __init__(
-        self, *, config: Any, loader: Any, in_cluster: bool, headers: Iterable[tuple[str, str]]
-    ) -> None:
+    def __init__(self, *, config: Any, loader: Any, in_cluster: bool, headers: Iterable[tuple[str, str]]) -> None:
         self._config = config
         self._loader = loader
         self._headers = list(headers)
@@ -72,9 +70,7 @@ class Session:
         config = aio.Configuration()
         loader = None
         if in_cluster:
-            importlib.import_module("kubernetes.aio.config").load_incluster_config(
-                client_configuration=config
-            )
+            importlib.import_module("kubernetes.aio.config").load_incluster_config(client_configuration=config)
         else:
             loader = await _load_file(aio, config, kubeconfig or Path.home() / ".kube" / "config", context)
         try:
@@ -248,9 +244,7 @@ async def _load_file(aio: Any, config: Any, path: Path, context: str | None) -> 
             # The package only logs a plugin's failure; run it once more to learn why.
             await aio.ExecProvider(user["exec"]).run()
     except failure as error:
-        raise UserMistake(
-            f"The kubeconfig {path} cannot be used: {error}.", way_out=_contexts(aio, files)
-        ) from error
+        raise UserMistake(f"The kubeconfig {path} cannot be used: {error}.", way_out=_contexts(aio, files)) from error
     except OSError as error:
         raise Refused(f"The credential plugin of {path} cannot be run: {error}.") from error
     return loader

@@ -111,9 +111,7 @@ def health_of(family: Family) -> WorkloadHealth:
 def images_of(pods: Iterable[Json]) -> tuple[str, ...]:
     """The images that ``pods`` are to run, each once, init containers left out."""
     return tuple(
-        sorted(
-            {str(c["image"]) for pod in pods for c in pod["spec"].get("containers") or [] if c.get("image")}
-        )
+        sorted({str(c["image"]) for pod in pods for c in pod["spec"].get("containers") or [] if c.get("image")})
     )
 
 
