@@ -81,9 +81,7 @@ class Helm:
 
     async def list(self, namespace: str) -> tuple[ListedRelease, ...]:
         """The releases of a namespace, in every state."""
-        out = await self._read(
-            ["list", flags.namespace(namespace), "--all", "--max=0", "--output=json"], namespace
-        )
+        out = await self._read(["list", flags.namespace(namespace), "--all", "--max=0", "--output=json"], namespace)
         return tuple(wire.read_list(out))
 
     async def status(self, release: str, namespace: str, *, revision: int | None = None) -> Release:
@@ -102,9 +100,7 @@ class Helm:
         `ReleaseNotFound`.
         """
         extra = ["--all"] if all_ else []
-        return wire.read_values(
-            await self._about("get values", release, namespace, revision, "--output=json", *extra)
-        )
+        return wire.read_values(await self._about("get values", release, namespace, revision, "--output=json", *extra))
 
     async def get_manifest(self, release: str, namespace: str, *, revision: int | None = None) -> str:
         """The manifest as applied, without hooks. Raises `ReleaseNotFound`."""
@@ -233,9 +229,7 @@ class Helm:
         if description and version >= flags.ROLLBACK_DESCRIPTION:
             args += [f"--description={flags.description(description)}"]
         args += ["--debug"]
-        done = await self._change(
-            args, deadline or 4 * timeout + timedelta(minutes=1), Stop.NEVER, on_progress
-        )
+        done = await self._change(args, deadline or 4 * timeout + timedelta(minutes=1), Stop.NEVER, on_progress)
         self._check(done, "rollback", _subject(release, namespace), mutating=True)
 
     async def test(
@@ -253,13 +247,9 @@ class Helm:
         args = ["test", flags.release_name(release), flags.namespace(namespace), "--logs"]
         args += [f"--timeout={flags.duration(timeout)}"]
         done = await self._run(args, deadline=4 * timeout + timedelta(minutes=1), stop=Stop.ASK)
-        failure = Failure(
-            "test", _subject(release, namespace), done.exit_code, done.stderr, timed_out=done.timed_out
-        )
+        failure = Failure("test", _subject(release, namespace), done.exit_code, done.stderr, timed_out=done.timed_out)
         error = failure.text if done.exit_code else ""
-        report = read_test_report(
-            done.stdout.decode(errors="replace"), passed=done.exit_code == 0, error=error
-        )
+        report = read_test_report(done.stdout.decode(errors="replace"), passed=done.exit_code == 0, error=error)
         if done.exit_code != 0 and not report.suites:
             raise explain(failure)
         return report
@@ -268,9 +258,7 @@ class Helm:
 
     async def show_chart(self, reference: str, version: str) -> bytes:
         """The Chart.yaml of a chart in an OCI registry."""
-        return await self._read(
-            ["show", "chart", reference, f"--version={version}"], reference, cluster=False
-        )
+        return await self._read(["show", "chart", reference, f"--version={version}"], reference, cluster=False)
 
     async def pull(self, reference: str, version: str, into: Path) -> None:
         """Pull a chart from an OCI registry into a directory; Helm checks its digest."""
@@ -296,9 +284,7 @@ class Helm:
     async def _dialect(self) -> Dialect:
         return flags.dialect((await self.version()).version)
 
-    async def _about(
-        self, command: str, release: str, namespace: str, revision: int | None, *more: str
-    ) -> bytes:
+    async def _about(self, command: str, release: str, namespace: str, revision: int | None, *more: str) -> bytes:
         args = [*command.split(), flags.release_name(release), flags.namespace(namespace), *more]
         args += [f"--revision={revision}"] if revision is not None else []
         return await self._read(args, _subject(release, namespace))
@@ -341,9 +327,7 @@ class Helm:
     def _check(done: Finished, command: str, subject: str, *, mutating: bool = False) -> None:
         if done.exit_code != 0:
             raise explain(
-                Failure(
-                    command, subject, done.exit_code, done.stderr, mutating=mutating, timed_out=done.timed_out
-                )
+                Failure(command, subject, done.exit_code, done.stderr, mutating=mutating, timed_out=done.timed_out)
             )
 
 

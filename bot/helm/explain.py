@@ -89,20 +89,14 @@ def explain(failure: Failure) -> BotError:
     if failure.timed_out or failure.exit_code < 0:
         return _killed(failure)
     first = text.splitlines()[0] if text else f"exit code {failure.exit_code}"
-    return HelmFailed(
-        f"`helm {failure.command}` of {failure.subject} failed: {_cut(first)}", evidence=failure.evidence
-    )
+    return HelmFailed(f"`helm {failure.command}` of {failure.subject} failed: {_cut(first)}", evidence=failure.evidence)
 
 
 def _killed(failure: Failure) -> BotError:
-    how = (
-        "took too long and was stopped" if failure.timed_out else f"was ended by signal {-failure.exit_code}"
-    )
+    how = "took too long and was stopped" if failure.timed_out else f"was ended by signal {-failure.exit_code}"
     message = f"`helm {failure.command}` of {failure.subject} {how}."
     if failure.mutating:
-        return OutcomeUnknown(
-            message, way_out="Look at the release's history first.", evidence=failure.evidence
-        )
+        return OutcomeUnknown(message, way_out="Look at the release's history first.", evidence=failure.evidence)
     return Temporary(message, evidence=failure.evidence)
 
 
@@ -139,6 +133,18 @@ def _cluster_unreachable(failure: Failure, match: re.Match[str]) -> BotError:
         way_out="Try again when its API server is back.",
         evidence=failure.evidence,
     )
+
+
+def _no_cluster(failure: Failure, match: re.Match[str]) -> BotError:
+    return Permanent(
+        f"Helm does not know which cluster is meant: {_cut(failure.text)}",
+        way_out="Correct the kubeconfig or the context in the configuration.",
+        evidence=failure.evidence,
+    )
+
+
+def _values_not_yaml(failure: Failure, match: re.Match[str]) -> BotError:
+    return ValuesRefused(f"The file of values is not YAML: {_cut(match['why'])}", fields=(), evidence=failure.evidence)
 
 
 def _broken_connection(failure: Failure, match: re.Match[str]) -> BotError:
@@ -188,53 +194,36 @@ def _unauthorized(failure: Failure, match: re.Match[str]) -> BotError:
     )
 
 
-_FAILED_PLACE = re.compile(
-    r"(?P<template>[^\s():]+\.(?:yaml|yml|tpl|txt|json)[^\s():]*)(?::(?P<line>\d+))?(?::(?P<column>\d+))?"
-)
-_AT_KEY = re.compile(r"at <(?P<key>[^>]+)>")
+_PLACE = r"(?P<template>[^\s():]+)(?::(?P<line>\d+))?(?::(?P<column>\d+))?"
+_NOT_YAML = re.compile(r"YAML parse error on (?P<template>\S+): .*?yaml: (?:line (?P<line>\d+): )?(?P<cause>.+)", re.S)
+_WRAPPED = re.compile(rf"(?:execution|parse) error (?:at|in) \({_PLACE}\): (?P<cause>.+)", re.S)
+# Helm 4 writes a line for each place, Helm 3 all in one line with a colon between; the last place is the innermost.
+_EXECUTING = re.compile(rf"{_PLACE}:?\s+executing \"[^\"]*\" at <(?P<key>.+?)>:\s", re.S)
 
 
 def _render(failure: Failure, match: re.Match[str]) -> BotError:
     """The innermost place is the one at fault; the ones before it are the templates that include it."""
-    text = failure.text
-    places = list(_FAILED_PLACE.finditer(text))
-    keys = _AT_KEY.findall(text)
-    place = places[-1] if places else None
-    in_yaml = re.search(
-        r"(?:error converting YAML to JSON: )?yaml: (?:line (?P<line>\d+): )?(?P<cause>.+)", text
-    )
-    if in_yaml and place:
-        cause, line, column = f"the result is not YAML: {in_yaml['cause']}", int(in_yaml["line"] or 0), 0
+    text, key = failure.text, ""
+    if found := _NOT_YAML.search(text):
+        cause, place = f"the result is not YAML: {found['cause']}", found.groupdict()
+    elif found := _WRAPPED.search(text):
+        cause, place = found["cause"], found.groupdict()
+    elif chain := list(_EXECUTING.finditer(text)):
+        cause, place, key = text[chain[-1].end() :], chain[-1].groupdict(), chain[-1]["key"]
     else:
-        line = int(place["line"] or 0) if place else 0
-        column = int(place["column"] or 0) if place else 0
-        cause = _cause(text)
-    template = place["template"] if place else ""
-    where = f"{template}:{line}" if template and line else template or failure.subject
-    key = keys[-1] if keys else ""
-    at = f" at `{_cut(key, 120)}`" if key and not cause.startswith(key) else ""
+        cause, place = text, {}
+    template, line, column = place.get("template") or "", int(place.get("line") or 0), int(place.get("column") or 0)
+    where = f"{template}:{line}" if line else template or failure.subject
+    at = f" at `{_cut(key, 120)}`" if key else ""
     return RenderFailed(
         f"The chart does not render: {where}{at}: {_cut(cause)}",
         template=template,
         line=line,
         column=column,
         key=key,
-        cause=cause,
+        cause=" ".join(cause.split()),
         evidence=failure.evidence,
     )
-
-
-def _cause(text: str) -> str:
-    """The message at the end of Helm's chain of places (4: one line each; 3: all in one line, separated by
-    ``: ``).
-    """
-    if match := re.search(r"^(?:execution|parse) error (?:at|in) \([^)]*\): (?P<cause>.+)", text, re.S):
-        return match["cause"].strip()
-    if ">:" in text:
-        return text.rsplit(">:", 1)[1].strip()
-    if match := re.match(r"^(?P<place>\S+:\d+(?::\d+)?)\s+(?P<cause>.+)", text, re.S):
-        return match["cause"].strip()
-    return text.strip().splitlines()[-1].strip() if text.strip() else ""
 
 
 def _schema(failure: Failure, match: re.Match[str]) -> BotError:
@@ -261,9 +250,7 @@ _RESOURCE = re.compile(
     r"resource (?P<kind>[^/\s]+)/(?P<namespace>[^/\s]*)/(?P<name>\S+) not ready\. "
     r"status: (?P<status>\w+), message: (?P<message>.*)"
 )
-_TIMED_OUT = re.compile(
-    r"context deadline exceeded|timed out waiting for the condition|rate: Wait\(n=1\) would exceed"
-)
+_TIMED_OUT = re.compile(r"context deadline exceeded|timed out waiting for the condition|rate: Wait\(n=1\) would exceed")
 
 
 def not_ready(text: str) -> tuple[NotReady, ...]:
@@ -274,9 +261,7 @@ def not_ready(text: str) -> tuple[NotReady, ...]:
 def _not_ready(failure: Failure, match: re.Match[str]) -> BotError:
     resources = not_ready(failure.text)
     timed_out = bool(_TIMED_OUT.search(failure.text))
-    names = "; ".join(str(r) for r in resources[:3]) + (
-        f" and {len(resources) - 3} more" if len(resources) > 3 else ""
-    )
+    names = "; ".join(str(r) for r in resources[:3]) + (f" and {len(resources) - 3} more" if len(resources) > 3 else "")
     what = "were not ready in time" if timed_out else "failed"
     return NotReadyInTime(
         f"Resources of {failure.subject} {what}{': ' + _cut(names) if names else '.'}",
@@ -322,7 +307,7 @@ def _conflict(failure: Failure, match: re.Match[str]) -> BotError:
     return ApplyConflict(
         f"Somebody else has set fields that the chart sets: {_cut(owners or failure.text)}",
         conflicts=conflicts,
-        way_out="Decide who owns them: set them in the chart's values, or let the other manager give them up.",
+        way_out="Decide who owns them: set them in the chart's values, or have the other manager let go.",
         evidence=failure.evidence,
     )
 
@@ -399,6 +384,7 @@ _ROWS: tuple[tuple[str, Make], ...] = (
     (r"release has no (\d+) version", _revision_not_found),
     (r"(?i)kubernetes cluster unreachable.*(?:provide credentials|Unauthorized)", _unauthorized),
     (r"(?i)kubernetes cluster unreachable.*forbidden", _forbidden),
+    (r"(?i)kubernetes cluster unreachable.*(?:does not exist|localhost:8080|invalid configuration)", _no_cluster),
     (r"(?i)kubernetes cluster unreachable", _cluster_unreachable),
     (r"is forbidden: User|forbidden: User \"", _forbidden),
     (r"the server has asked for the client to provide credentials|\bUnauthorized\b", _unauthorized),
@@ -411,11 +397,12 @@ _ROWS: tuple[tuple[str, Make], ...] = (
     (r"YAML parse error on |(?:parse|execution) error (?:at|in) \(|error converting YAML to JSON", _render),
     (r"executing \".+\" at <|template: |error calling \w+:|rendering template failed: ", _render),
     (r"admission webhook \S+ denied|is invalid: |field is immutable|unknown field", _refused_object),
+    (r"failed to parse (?P<file>\S+): .*?(?P<why>yaml: .+)", _values_not_yaml),
     (r"no matches for kind|cannot patch \"|unable to build kubernetes objects from", _refused_object),
     (r"strict decoding error|exceeded quota|server-side apply failed", _refused_object),
     (r"failed to fetch \S+ : 404|no chart version found|MANIFEST_UNKNOWN|: not found$", _no_chart),
     (r"chart \"[^\"]+\" (?:version \"[^\"]*\" )?not found|path \"[^\"]+\" not found", _no_chart),
-    (r"is not a valid chart repository|failed to (?:fetch|do request)", _repository),
+    (r"is not a valid chart repository|failed to (?:fetch|do request|perform)", _repository),
     (r"unexpected status.* [45]\d\d", _repository),
     (r"(?i)unknown (?:shorthand )?flag: (\S+)", _unknown_flag),
     (r"context canceled", _cancelled),

@@ -24,6 +24,14 @@ class RevisionNotFound(UserMistake):
     """The release has no such revision (any more)."""
 
 
+class ChartVersionNotFound(UserMistake):
+    """The source has no such version. ``nearest`` are the ones that were probably meant, likeliest first."""
+
+    def __init__(self, message: str, *, nearest: tuple[str, ...] = (), way_out: str) -> None:
+        super().__init__(message, way_out=way_out)
+        self.nearest = nearest
+
+
 class ReleasePending(Refused):
     """The newest revision is ``pending-*``: an operation goes on, or was cut off. Nothing was changed."""
 
@@ -105,9 +113,7 @@ class FieldProblem:
 class ValuesRefused(Permanent):
     """The chart's schema refuses the values."""
 
-    def __init__(
-        self, message: str, *, fields: tuple[FieldProblem, ...], evidence: Sequence[Evidence] = ()
-    ) -> None:
+    def __init__(self, message: str, *, fields: tuple[FieldProblem, ...], evidence: Sequence[Evidence] = ()) -> None:
         super().__init__(message, way_out="Correct these values, then plan again.", evidence=evidence)
         self.fields = fields
 

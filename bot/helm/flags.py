@@ -96,9 +96,7 @@ def description(text: str) -> str:
     return line if len(line) <= LONGEST_DESCRIPTION else line[: LONGEST_DESCRIPTION - 1] + "…"
 
 
-_LABEL_KEY = re.compile(
-    r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-)
+_LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _SYSTEM_LABELS = frozenset({"name", "owner", "status", "version", "createdAt", "modifiedAt"})
 
@@ -121,9 +119,7 @@ def release_name(name: str) -> str:
     as a flag.
     """
     if len(name) > 53 or not _NAME.fullmatch(name):
-        raise UserMistake(
-            f"`{name[:60]}` cannot be the name of a release.", way_out="Names look like `aeterna`."
-        )
+        raise UserMistake(f"`{name[:60]}` cannot be the name of a release.", way_out="Names look like `aeterna`.")
     return name
 
 

@@ -31,10 +31,7 @@ def logfmt(line: str) -> dict[str, str]:
 def is_log_line(line: str) -> bool:
     """Whether a line of stderr belongs to the log, and not to the error message."""
     return (
-        bool(logfmt(line))
-        or bool(_HELM3.match(line))
-        or bool(_API_WARNING.match(line))
-        or line.startswith("WARNING: ")
+        bool(logfmt(line)) or bool(_HELM3.match(line)) or bool(_API_WARNING.match(line)) or line.startswith("WARNING: ")
     )
 
 

@@ -39,9 +39,7 @@ def parse_objects(manifest: str) -> tuple[Json, ...]:
     for document in load_all(manifest, what="the rendered manifest"):
         if isinstance(document, dict) and document:
             items = document.get("items") if str(document.get("kind", "")).endswith("List") else None
-            objects.extend(
-                [i for i in items if isinstance(i, dict)] if isinstance(items, list) else [document]
-            )
+            objects.extend([i for i in items if isinstance(i, dict)] if isinstance(items, list) else [document])
     return tuple(objects)
 
 

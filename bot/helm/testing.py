@@ -29,9 +29,7 @@ def read_test_report(text: str, *, passed: bool, error: str) -> TestReport:
     found = list(_SUITE.finditer(head))
     logs = _logs(text, {match["name"] for match in found})
     suites = tuple(
-        TestSuite(
-            m["name"], m["phase"], _ansic(m["started"]), _ansic(m["completed"]), logs.get(m["name"], "")
-        )
+        TestSuite(m["name"], m["phase"], _ansic(m["started"]), _ansic(m["completed"]), logs.get(m["name"], ""))
         for m in found
     )
     return TestReport(suites, passed, error)

@@ -143,9 +143,7 @@ def read_history(text: str | bytes) -> list[Revision]:
             line.description,
             line.rollback_revision or None,
         )
-        for line in sorted(
-            _validated(list[_HistoryLine], text, "the history"), key=lambda line: line.revision
-        )
+        for line in sorted(_validated(list[_HistoryLine], text, "the history"), key=lambda line: line.revision)
     ]
 
 

@@ -1,12 +1,13 @@
 """YAML as Helm reads it, from people we do not know: bounded in size, depth and growth.
 
-PyYAML's rules differ from Go's: here ``22:22`` is not a number in base 60, a date is a string, and ``1e3`` is
-a number. Aliases may not blow a document up, and a key that stands twice is refused where Helm refuses it
-(Chart.yaml, index.yaml).
+PyYAML's rules differ from Go's (measured with Helm 4.3.1): here ``y`` is true, ``22:22`` is not a number in
+base 60, a date is a string, and ``1e3`` is a number. Aliases may not blow a document up, and a key that
+stands twice is refused where Helm refuses it (Chart.yaml, index.yaml).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -28,9 +29,20 @@ class _Loader(yaml.CSafeLoader):
             _check_unique(node)
         super().flatten_mapping(node)
         if len(node.value) > MOST_MERGED:
-            raise yaml.constructor.ConstructorError(
-                None, None, "merge keys make too many entries", node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, "merge keys make too many entries", node.start_mark)
+
+    def construct_yaml_bool(self, node: yaml.ScalarNode) -> bool:
+        return self.construct_scalar(node).lower() in {"y", "yes", "true", "on"}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Keys are strings, as they are in Helm: ``on:`` becomes ``"true"``, ``1:`` becomes ``"1"``."""
+        mapping = super().construct_mapping(node, deep=deep)
+        if all(isinstance(key, str) for key in mapping):
+            return mapping
+        return {key if isinstance(key, str) else json.dumps(key): value for key, value in mapping.items()}
+
+
+_Loader.add_constructor("tag:yaml.org,2002:bool", _Loader.construct_yaml_bool)
 
 
 class _StrictLoader(_Loader):
@@ -52,7 +64,13 @@ _INT = re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$")
 _FLOAT = re.compile(
     r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
 )
-_REPLACED = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"}
+_BOOL = re.compile(r"(?:[yYnN]|yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$")
+_REPLACED = {
+    "tag:yaml.org,2002:bool",
+    "tag:yaml.org,2002:int",
+    "tag:yaml.org,2002:float",
+    "tag:yaml.org,2002:timestamp",
+}
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
@@ -61,6 +79,7 @@ def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
         for first, pairs in yaml.CSafeLoader.yaml_implicit_resolvers.items()
     }
     for tag, pattern, firsts in (
+        ("tag:yaml.org,2002:bool", _BOOL, "yYnNtTfFoO"),
         ("tag:yaml.org,2002:int", _INT, "-+0123456789"),
         ("tag:yaml.org,2002:float", _FLOAT, "-+.0123456789"),
     ):
@@ -122,9 +141,7 @@ def _unfolded(root: Any) -> int:
             continue
         children = list(node.values()) if isinstance(node, dict) else node
         if children_done:
-            sizes[id(node)] = 1 + sum(
-                sizes.get(id(c), 1) if isinstance(c, dict | list) else 1 for c in children
-            )
+            sizes[id(node)] = 1 + sum(sizes.get(id(c), 1) if isinstance(c, dict | list) else 1 for c in children)
             open_nodes.discard(id(node))
         elif id(node) in open_nodes:
             return MOST_NODES + 1
