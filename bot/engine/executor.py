@@ -52,11 +52,12 @@ class Executor:
                 session.claim, run.state, RunState.FAILED, note=f"The runbook cannot be read: {error}"
             )
             return
-        if run.state is RunState.PLANNING:
-            await self._plan(session, run, runbook)
-        elif run.attempts > self._configuration.engine.max_attempts:
+        if run.attempts > self._configuration.engine.max_attempts:
             note = f"Taken up {run.attempts} times without coming to an end; a person has to look."
-            await self._journal.move(session.claim, run.state, RunState.NEEDS_ATTENTION, note=note)
+            end = RunState.FAILED if run.state is RunState.PLANNING else RunState.NEEDS_ATTENTION
+            await self._journal.move(session.claim, run.state, end, note=note)
+        elif run.state is RunState.PLANNING:
+            await self._plan(session, run, runbook)
         else:
             await self._execute(session, run, runbook)
 

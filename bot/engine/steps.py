@@ -88,7 +88,8 @@ class StepRunner:
         async with self._progress(number, context) as reporting:
             while True:
                 try:
-                    return await self._watched(step, step.kind.run(reporting, params, intent), deadline)
+                    outcome: Outcome = await self._watched(step, step.kind.run(reporting, params, intent), deadline)
+                    return outcome
                 except Temporary as error:
                     wait = error.retry_after or pause
                     if asyncio.get_running_loop().time() + wait >= deadline or step.kind.repeat is Repeat.NEVER:

@@ -1,5 +1,6 @@
 """The journal: every write of a run, each one a guarded transaction with its audit row and its card's renewal.
 
+Secrets are redacted here, before anything is stored.
 People's writes (approve, reject, cancel) are guarded by the state they expect; the carrier's writes by lease and fencing
 number as well. A guard that does not hold raises ``Stale`` and changes nothing. Reading is in ``bot.store.reading``.
 """
@@ -16,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.errors import Refused
+from bot.redaction import redact, redact_values
 from bot.store import audit, reading
 from bot.store.database import Database
 from bot.store.outbox import Outbox, OutboxKind, enqueue
@@ -284,10 +286,10 @@ class Journal:
         expires = None if expires_in is None else self._database.now() + int(expires_in.total_seconds() * 1000)
         ended = {"ended_at": self._database.now()} if state.over else {}
         values = {
-            "plan": asdict(plan),
+            "plan": redact_values(asdict(plan)),
             "plan_digest": plan.digest,
             "expires_at": expires,
-            "note": note,
+            "note": redact(note),
             **ended,
         }
         try:
@@ -308,7 +310,7 @@ class Journal:
         """Ends the carrying of a run in ``to``; ``child`` is a run that follows from it (made in the same transaction)."""
         ended = {"ended_at": self._database.now()} if to.over else {}
         async with self._database.transaction() as connection:
-            await self._move(connection, claim, source, to, note=note, **ended)
+            await self._move(connection, claim, source, to, note=redact(note), **ended)
             await self._tell(connection, claim.run, who=claim.owner, what=f"run.{to.value}", details={"note": note})
             if child is not None:
                 await self._insert(connection, child)
@@ -340,7 +342,7 @@ class Journal:
         values = {
             "state": StepState.RUNNING.value,
             "attempt": steps.c.attempt + 1,
-            "intent": dict(intent),
+            "intent": redact_values(intent),
             "outcome": None,
             "progress": "",
             "started_at": self._database.now(),
@@ -360,7 +362,7 @@ class Journal:
         """The outcome. ``message`` (``text``, ``evidence``) goes into the card's thread."""
         values = {
             "state": state.value,
-            "outcome": dict(outcome),
+            "outcome": redact_values(outcome),
             "progress": "",
             "ended_at": self._database.now(),
         }
@@ -374,14 +376,14 @@ class Journal:
             statement = update(steps).where(
                 steps.c.run == claim.run, steps.c.number == number, steps.c.state == StepState.RUNNING.value
             )
-            await connection.execute(statement.values(progress=text[:300]))
+            await connection.execute(statement.values(progress=redact(text)[:300]))
             await self._renew_card(connection, claim.run)
         self._outbox.wake()
 
     async def say(self, run: RunRecord, *, key: str, text: str, evidence: Sequence[Mapping[str, str]] = ()) -> None:
         """Puts a message into the thread of the run's card, once for each ``key``."""
         async with self._database.transaction() as connection:
-            body = {"text": text, "evidence": [dict(item) for item in evidence]}
+            body = {"text": redact(text), "evidence": redact_values(evidence)}
             await enqueue(
                 connection,
                 key=f"run:{run.id}:{key}",
@@ -447,7 +449,12 @@ class Journal:
             if message is not None:
                 key = f"run:{claim.run}:step:{number}:{row.attempt}"
                 await enqueue(
-                    connection, key=key, kind=OutboxKind.THREAD, channel=run.channel, run=claim.run, body=message
+                    connection,
+                    key=key,
+                    kind=OutboxKind.THREAD,
+                    channel=run.channel,
+                    run=claim.run,
+                    body=redact_values(message),
                 )
         self._outbox.wake()
 
@@ -472,7 +479,9 @@ class Journal:
         """Audit row and card, in the transaction of what they tell of; gives back target and channel."""
         statement = select(runs.c.target, runs.c.channel, self._database.now().label("now")).where(runs.c.id == run_id)
         row = (await connection.execute(statement)).one()
-        await audit.append(connection, at=row.now, who=who, what=what, target=row.target, run=run_id, details=details)
+        await audit.append(
+            connection, at=row.now, who=who, what=what, target=row.target, run=run_id, details=redact_values(details)
+        )
         await enqueue(connection, key=f"run:{run_id}:card", kind=OutboxKind.CARD, channel=row.channel, run=run_id)
         return row
 

@@ -1,0 +1,1 @@
+"""Journal and engine on real databases, with scripted step kinds instead of a cluster."""
