@@ -34,9 +34,11 @@ class Answer:
     @property
     def said(self) -> str:
         """The service's own words about what went wrong."""
-        for key in ("message", "error"):
-            if isinstance(self.fields.get(key), str):
-                return str(self.fields[key])
+        status = self.fields.get("status")
+        nested = status if isinstance(status, dict) else {}  # Qdrant's {"status": {"error": "…"}}
+        for said in (self.fields.get("message"), self.fields.get("error"), nested.get("error")):
+            if isinstance(said, str):
+                return said
         return str(self.body)[:300] if self.body else f"HTTP {self.status}"
 
 
