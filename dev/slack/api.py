@@ -82,6 +82,9 @@ class WebApi:
             "api.test": self._api_test,
             "apps.connections.open": self._open_connection,
             "chat.postMessage": self._post_message,
+            "views.open": self._open_view,
+            "views.push": self._push_view,
+            "views.update": self._update_view,
             "usergroups.list": self._list_groups,
             "usergroups.users.list": self._list_group_users,
         }
@@ -180,8 +183,8 @@ class WebApi:
         name = str(args.get("channel") or args.get("channel_id") or "")
         if not name and method == "files.completeUploadExternal":
             return  # an upload without a channel is shared nowhere
-        if name in self._mirror.users:
-            return  # a direct message
+        if name in self._mirror.users or name.startswith("D"):
+            return  # a direct message: local-slack knows
         channel = self._mirror.channels.get(self._mirror.channel_id(name) or "")
         if channel is None:
             raise Refusal("channel_not_found")
@@ -205,15 +208,40 @@ class WebApi:
         key = (str(args["channel"]), str(args["client_msg_id"]))
         if (first := self._posted.get(key)) is not None:
             answer = await asyncio.shield(first)
-            if self._mirror.message(answer["channel"], answer["ts"]) is None:
+            if answer["ok"] and self._mirror.message(answer["channel"], answer["ts"]) is None:
                 raise Refusal("duplicate_message_not_found")
             return answer
         self._posted[key] = asyncio.get_running_loop().create_future()
-        answer = await self.forward("chat.postMessage", args)
+        try:
+            answer = await self.forward("chat.postMessage", args)
+        except BaseException:
+            self._posted.pop(key).cancel()
+            raise
+        self._posted[key].set_result(answer)
+        if not answer["ok"]:
+            del self._posted[key]
+        return answer
+
+    async def _open_view(self, args: Json) -> Json:
+        answer = await self.forward("views.open", args)
         if answer["ok"]:
-            self._posted[key].set_result(answer)
-        else:
-            self._posted.pop(key).set_result(answer)
+            self._mirror.modals.opened(answer["view"], on_top=False)
+        return answer
+
+    async def _push_view(self, args: Json) -> Json:
+        answer = await self.forward("views.push", args)
+        if answer["ok"]:
+            self._mirror.modals.opened(answer["view"], on_top=True)
+        return answer
+
+    async def _update_view(self, args: Json) -> Json:
+        modals = self._mirror.modals
+        if (view := modals.find(args)) is None:
+            raise Refusal("not_found")
+        kept = view["id"]
+        answer = await self.forward("views.update", {**args, "view_id": modals.local_id(kept)})
+        if answer["ok"]:
+            answer["view"] = modals.updated(kept, answer["view"])
         return answer
 
     async def _api_test(self, args: Json) -> Json:

@@ -11,7 +11,7 @@ from dev.slack.mirror import Mirror
 from dev.slack.model import BOT_USER_ID, Json, Limits
 
 
-class Refusal(Exception):  # noqa: N818  an answer, not a failure of ours
+class Refusal(Exception):
     """Slack's answer ``{"ok": false, "error": …}`` with what else belongs in it."""
 
     def __init__(self, error: str, **more: Any) -> None:
@@ -59,12 +59,7 @@ def check_trigger(trigger_id: Any, limits: Limits, inbound: Inbound) -> None:
 
 
 def check_view_hash(method: str, args: Json, mirror: Mirror) -> None:
-    """views.update with the hash of an older state is refused; an unknown view too."""
-    if method != "views.update":
-        return
-    wanted = args.get("view_id") or args.get("external_id")
-    view = next((v for v in mirror.modals if wanted in (v["id"], v.get("external_id"))), None)
-    if view is None:
-        raise Refusal("not_found")
-    if args.get("hash") and args["hash"] != view["hash"]:
+    """views.update with the hash of an older state is refused."""
+    view = mirror.modals.find(args) if method == "views.update" else None
+    if view and args.get("hash") and args["hash"] != view["hash"]:
         raise Refusal("hash_conflict")

@@ -47,15 +47,15 @@ class Inbound:
         prepared: Json = json.loads(json.dumps(payload).replace(self._upstream, self._public))
         now = time.monotonic()
         user = prepared.get("user", {}).get("id") if kind == "interactive" else prepared.get("user_id")
-        channel = (
-            prepared.get("channel", {}).get("id") if kind == "interactive" else prepared.get("channel_id")
-        )
+        channel = prepared.get("channel", {}).get("id") if kind == "interactive" else prepared.get("channel_id")
         if url := prepared.get("response_url"):
             self.response_urls[url.rsplit("/", 1)[1]] = ResponseUrl(channel or "", user or "", now)
         if trigger := prepared.get("trigger_id"):
             self.triggers[trigger] = Trigger(now)
         if prepared.get("type") == "block_actions":
             self._complete_container(prepared)
+        if isinstance(prepared.get("view"), dict):
+            prepared["view"] = self._mirror.modals.as_kept(prepared["view"])
         if kind != "events_api":
             self._mirror.happened(channel=channel or "", user=user or "", text=_done(kind, prepared))
         return prepared

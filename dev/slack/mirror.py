@@ -13,9 +13,12 @@ from typing import TypeVar
 
 import aiohttp
 
+from dev.slack.modals import Modals
 from dev.slack.model import Happening, Json, Message
 
 Found = TypeVar("Found")
+
+_LOG = '{"t":"log"'  # every call of the bot is logged on the page; we have our own record
 
 
 class Changes:
@@ -44,13 +47,13 @@ class Mirror:
         self._upstream = upstream
         self._public = public
         self._changes = changes
-        self._messages: dict[str, dict[str, Json]] = {}
+        self._messages: dict[str, dict[str, Message]] = {}
         self._order = itertools.count()
         self._seen: dict[tuple[str, str], int] = {}
         self._page: aiohttp.ClientWebSocketResponse | None = None
         self.users: dict[str, Json] = {}
         self.channels: dict[str, Json] = {}
-        self.modals: list[Json] = []
+        self.modals = Modals()
         self.homes: dict[str, Json] = {}
         self.happenings: list[Happening] = []
 
@@ -63,7 +66,7 @@ class Mirror:
         """Takes every change until the page's websocket closes."""
         assert self._page is not None
         async for frame in self._page:
-            if frame.type == aiohttp.WSMsgType.TEXT:
+            if frame.type == aiohttp.WSMsgType.TEXT and not frame.data.startswith(_LOG):
                 self._take(json.loads(self._local(frame.data)))
 
     async def say(self, frame: Json) -> None:
@@ -79,7 +82,7 @@ class Mirror:
         """Takes a message in its newest form."""
         channel, ts = raw["channel"], raw["ts"]
         self._seen.setdefault((channel, ts), next(self._order))
-        self._messages.setdefault(channel, {})[ts] = raw
+        self._messages.setdefault(channel, {})[ts] = Message.of(raw)
         self._changes.report()
 
     def drop(self, channel: str, ts: str) -> None:
@@ -89,12 +92,11 @@ class Mirror:
 
     def message(self, channel: str, ts: str) -> Message | None:
         """The message with this ts, if it is there."""
-        raw = self._messages.get(channel, {}).get(ts)
-        return Message.of(raw) if raw else None
+        return self._messages.get(channel, {}).get(ts)
 
     def messages(self, channel: str) -> list[Message]:
         """Everything in the channel and its threads, ephemerals too, oldest first."""
-        return [Message.of(raw) for raw in self._messages.get(channel, {}).values()]
+        return list(self._messages.get(channel, {}).values())
 
     def order(self, message: Message) -> int:
         """Where the message stands among messages and happenings."""
@@ -127,7 +129,7 @@ class Mirror:
             case "channel":
                 self.channels[frame["channel"]["id"]] = frame["channel"]
             case "view":
-                self.modals = frame["stack"]
+                self.modals.shown(frame["stack"])
             case "home":
                 self.homes[frame["user"]] = frame["view"]
             case _:
@@ -137,7 +139,7 @@ class Mirror:
     def _begin(self, state: Json) -> None:
         self.users = {user["id"]: user for user in state["users"]}
         self.channels = {channel["id"]: channel for channel in state["channels"]}
-        self.modals = state["modalStack"]
+        self.modals.shown(state["modalStack"])
         self._messages.clear()
         for messages in state["messages"].values():
             for message in messages:

@@ -81,9 +81,7 @@ async def _address(output: asyncio.StreamReader) -> str:
                     return match[1].decode()
     except TimeoutError:
         pass
-    raise RuntimeError(
-        f"local-slack did not start; it said: {said.decode(errors='replace').strip() or 'nothing'}"
-    )
+    raise RuntimeError(f"local-slack did not start; it said: {said.decode(errors='replace').strip() or 'nothing'}")
 
 
 async def _drain(output: asyncio.StreamReader) -> None:

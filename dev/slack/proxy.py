@@ -179,7 +179,7 @@ async def running_proxy(
     *, program: Path, config: Json, directory: Path, port: int, events: bool, **parts: Any
 ) -> AsyncIterator[Proxy]:
     """local-slack with its proxy on 127.0.0.1; ``parts`` go to ``Proxy.attach``."""
-    async with aiohttp.ClientSession(auto_decompress=True) as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         proxy = Proxy(session=session, public="")
         server = web.Application(client_max_size=1 << 30)
         server.add_routes(proxy.routes())
@@ -198,14 +198,14 @@ async def running_proxy(
                 tasks.append(asyncio.create_task(proxy.mirror.follow(), name="slack mirror"))
                 if not events:
                     tasks.append(
-                        asyncio.create_task(
-                            proxy.sockets.follow_upstream(session, upstream), name="slack envelopes"
-                        )
+                        asyncio.create_task(proxy.sockets.follow_upstream(session, upstream), name="slack envelopes")
                     )
                     await proxy.changes.until(lambda: proxy.sockets.listening or None, within=10)
-                yield proxy
-                proxy.api.stop()
-                await proxy.sockets.stop()
+                try:
+                    yield proxy
+                finally:
+                    proxy.api.stop()
+                    await proxy.sockets.stop()
         finally:
             for task in tasks:
                 task.cancel()

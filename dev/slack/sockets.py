@@ -79,9 +79,7 @@ class Sockets:
             self._tell_upstream = socket.send_str
             self._changes.report()
             async for frame in socket:
-                if frame.type == aiohttp.WSMsgType.TEXT and "envelope_id" in (
-                    envelope := json.loads(frame.data)
-                ):
+                if frame.type == aiohttp.WSMsgType.TEXT and "envelope_id" in (envelope := json.loads(frame.data)):
                     task = asyncio.create_task(self._deliver(envelope))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
@@ -131,9 +129,7 @@ class Sockets:
             envelope |= {"retry_attempt": attempt, "retry_reason": "timeout" if attempt else ""}
             connection = await self._next_connection()
             self._note(envelope, connection)
-            with contextlib.suppress(
-                ConnectionError, RuntimeError
-            ):  # it just closed: the next attempt follows
+            with contextlib.suppress(ConnectionError, RuntimeError):  # it just closed: the next attempt follows
                 await connection.socket.send_json(envelope)
             if await _first(acked, connection.closed, within=self._redeliver_after) and acked.is_set():
                 return

@@ -41,9 +41,7 @@ def _message(mirror: Mirror, message: Message) -> str:
     if message.ephemeral_to:
         who += f" (only to {_name(mirror, message.ephemeral_to)})"
     body = "\n".join(_blocks(message.blocks)) or message.text
-    files = [
-        f"[file {file.get('name', file['id'])}, {file.get('size', '?')} bytes]" for file in message.files
-    ]
+    files = [f"[file {file.get('name', file['id'])}, {file.get('size', '?')} bytes]" for file in message.files]
     said = _plain("\n".join([body, *files] if body else files), mirror)
     if "\n" in said:
         return f"{who}:\n{_indent(said, '  ')}"

@@ -75,7 +75,7 @@ class SlackWorkspace:
                     redeliver_after=redeliver_after,
                     request_url=request_url,
                 ) as proxy,
-                aiohttp.ClientSession() as session,
+                aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
             ):
                 workspace = cls(proxy, session)
                 try:
@@ -125,7 +125,8 @@ class SlackWorkspace:
     @property
     def modal(self) -> Json | None:
         """The view on top of the open modals."""
-        return self._proxy.mirror.modals[-1] if self._proxy.mirror.modals else None
+        stack = self._proxy.mirror.modals.stack
+        return stack[-1] if stack else None
 
     @property
     def connections(self) -> int:
@@ -205,9 +206,7 @@ class SlackWorkspace:
         try:
             return await self._proxy.changes.until(fitting, within=timeout)
         except TimeoutError:
-            raise TimeoutError(
-                f"no such message within {timeout} s; #{channel}:\n{self.transcript(channel)}"
-            ) from None
+            raise TimeoutError(f"no such message within {timeout} s; #{channel}:\n{self.transcript(channel)}") from None
 
     async def wait_until(
         self,
@@ -312,8 +311,7 @@ def _config(users: Sequence[SlackUser], channels: Sequence[SlackChannel], mode: 
             }
         ],
         "users": [
-            {"id": u.id, "name": u.name, "real_name": u.real_name, "email": f"{u.name}@aeterna.example"}
-            for u in users
+            {"id": u.id, "name": u.name, "real_name": u.real_name, "email": f"{u.name}@aeterna.example"} for u in users
         ],
         "channels": [
             {

@@ -20,8 +20,8 @@ def local_slack() -> Path:
 
 @pytest.fixture
 async def slack(local_slack: Path) -> AsyncIterator[SlackWorkspace]:
-    """A workspace as strict as Slack, which sends unacked envelopes again after half a second."""
-    async with SlackWorkspace.running(program=local_slack, redeliver_after=0.5) as workspace:
+    """A workspace as strict as Slack."""
+    async with SlackWorkspace.running(program=local_slack) as workspace:
         yield workspace
 
 
