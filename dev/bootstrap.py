@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK_FILE = ROOT / "requirements" / "dev.lock"
@@ -77,7 +77,7 @@ def development_python() -> Path:
     content = LOCK_FILE.read_bytes()
     made_with = f"{sys.implementation.cache_tag}-{sys.version_info.micro}-{sys.base_prefix}"
     key = hashlib.sha256(content + made_with.encode()).hexdigest()[:16]
-    count = content.count(b"==")
+    count = sum(b"==" in line and line[:1].isalnum() for line in content.splitlines())
     arguments = ["--require-hashes", "--no-deps", "-r", str(LOCK_FILE)]
     return environment("dev", key, f"{count} packages", arguments)
 
@@ -114,7 +114,7 @@ def clean() -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the command line says; running a module does not come back."""
+    """Do what the command line says."""
     if not arguments:
         say(USAGE)
         return 2
@@ -122,6 +122,11 @@ def main(arguments: Sequence[str]) -> int:
         return lock()
     if arguments[0] == "--clean":
         return clean()
+    run(arguments)
+
+
+def run(arguments: Sequence[str]) -> NoReturn:
+    """Become the environment's Python, with the checkout as working directory and so on the import path."""
     python = development_python()
     os.chdir(ROOT)
     os.execv(python, [str(python), *arguments])

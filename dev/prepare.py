@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from dev.toolchain import ToolError, Toolchain
+from dev.toolchain import Toolchain, ToolError
 
 
 def main() -> int:

@@ -1,13 +1,12 @@
 """`python -m dev.controlplane`: starts a control plane, prints one JSON object, and stays until it is told to end.
 
 `--forward 8080=41234` (repeatable) leads pods' port 8080 to 127.0.0.1:41234; `--directory D` is where everything
-lies; `--follow PID` ends with that process instead of with the parent.
+lies; `--standins` starts dev.standins and leads the pods' ports there; `--follow PID` ends with that process instead of with the parent.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -22,22 +21,15 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, default=None)
     parser.add_argument("--forward", type=_pair, action="append", default=[], metavar="POD_PORT=LOCAL_PORT")
     parser.add_argument("--follow", type=int, default=None, metavar="PID")
+    parser.add_argument("--standins", action="store_true")
     arguments = parser.parse_args()
     lifetime = Lifetime(arguments.follow)
-    plane = ControlPlane(Toolchain(), arguments.directory, forwards=dict(arguments.forward))
+    plane = ControlPlane(
+        Toolchain(), arguments.directory, forwards=dict(arguments.forward), standins=arguments.standins
+    )
     try:
         with plane as running:
-            print(
-                json.dumps(
-                    {
-                        "kubeconfig": str(running.kubeconfig),
-                        "server": running.server,
-                        "directory": str(running.directory),
-                        "process_ids": running.process_ids,
-                    }
-                ),
-                flush=True,
-            )
+            print(running.to_json(), flush=True)
             trouble = lifetime.stay(plane.ended)
     except (ControlPlaneError, ToolError) as error:
         trouble = str(error)

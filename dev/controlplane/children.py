@@ -22,8 +22,8 @@ class Children:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._before_exec = _die_with_parent()
 
-    def start(self, name: str, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
-        """Start COMMAND as NAME.
+    def start(self, name: str, command: Sequence[str | Path], *, user: int | None = None) -> subprocess.Popen[bytes]:
+        """Start COMMAND as NAME, as the unix user (and group) USER if that is given.
 
         Call it from the main thread: the kernel's death signal goes by the thread that started the child.
         """
@@ -36,6 +36,9 @@ class Children:
                 cwd=self._directory,
                 start_new_session=True,
                 preexec_fn=self._before_exec,
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
             )
         self._processes[name] = process
         return process
@@ -44,10 +47,14 @@ class Children:
         """A sentence about a child that ended by itself, with its last lines; None while all run."""
         for name, process in self._processes.items():
             if process.poll() is not None:
-                lines = (self._directory / f"{name}.log").read_text(errors="replace").splitlines()
+                lines = self.output(name).splitlines()
                 last = "\n".join(lines[-8:])
                 return f"{name} ended with {process.returncode}:\n{last}"
         return None
+
+    def output(self, name: str) -> str:
+        """What the child NAME has written so far."""
+        return (self._directory / f"{name}.log").read_text(errors="replace")
 
     def identifiers(self) -> dict[str, int]:
         """Name and process id of each, for tests that stop or kill one."""

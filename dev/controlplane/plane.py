@@ -6,15 +6,17 @@ Everything listens on 127.0.0.1 and everything written is in one directory. Noth
 from __future__ import annotations
 
 import atexit
+import json
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from dev.controlplane import kwok
 from dev.controlplane.api import Api, ApiError
@@ -44,14 +46,27 @@ class Running:
     server: str
     directory: Path
     process_ids: dict[str, int]
+    standins: dict[str, int] | None
+    """The stand-ins' local ports by the pods' ports, and `control`; None if they were not asked for."""
+
+    def to_json(self) -> str:
+        """One line that `from_json` reads."""
+        return json.dumps(asdict(self) | {"kubeconfig": str(self.kubeconfig), "directory": str(self.directory)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Running:
+        """What another process's `to_json` says."""
+        content = json.loads(text)
+        paths = {name: Path(content[name]) for name in ("kubeconfig", "directory")}
+        return cls(**(content | paths))
 
 
 class ControlPlane:
     """One control plane, as a context manager.
 
     `directory` is made and removed by us; left out, it is a temporary one. `forwards` leads pod ports in every
-    namespace to ports of 127.0.0.1 (`{8080: 41234}`); `forward` does it later, or for one namespace. Enter it on the
-    main thread, for its processes end with the thread that started them.
+    namespace to ports of 127.0.0.1 (`{8080: 41234}`); `forward` does it later, or for one namespace. With `standins`,
+    dev.standins is started too and the pods' ports lead to it. Enter it on the main thread, for its processes end with the thread that started them.
     """
 
     def __init__(
@@ -60,10 +75,12 @@ class ControlPlane:
         directory: Path | None = None,
         *,
         forwards: Mapping[int, int] | None = None,
+        standins: bool = False,
     ) -> None:
         self._toolchain = toolchain
         self._directory = directory
         self._forwards = dict(forwards or {})
+        self._standins = standins
         self._children: Children | None = None
 
     def __enter__(self) -> Running:
@@ -82,7 +99,7 @@ class ControlPlane:
         self._children = Children(self._directory)
         atexit.register(self.stop)
         try:
-            return _Start(self._toolchain, self._directory, self._children).run(self._forwards)
+            return _Start(self._toolchain, self._directory, self._children).run(self._forwards, standins=self._standins)
         except BaseException:
             self.stop()
             raise
@@ -112,7 +129,7 @@ class _Start:
         self._etcd, self._peer, self._secure, self._kubelet = free_ports(4)
         self._server = f"https://127.0.0.1:{self._secure}"
 
-    def run(self, forwards: Mapping[int, int]) -> Running:
+    def run(self, forwards: Mapping[int, int], *, standins: bool) -> Running:
         """Everything up and answering."""
         self._start_etcd()
         self._start_api_server()
@@ -127,20 +144,24 @@ class _Start:
         with ThreadPoolExecutor(max_workers=4) as pool:
             list(pool.map(api.apply, definitions))
             list(pool.map(lambda one: api.apply(one, status=one["kind"] == "Node"), kwok.first_objects()))
-        for definition in definitions:
-            self._wait("the definitions", lambda one=definition: _established(api, one))
+        self._wait("the definitions", lambda: _published(api, definitions))
         self._start_kwok(kubeconfig, configuration)
-        if forwards:
-            forward(api, forwards)
+        if standins:
+            self._start_standins(kubeconfig)
         self._wait("the nodes", lambda: _nodes_ready(api))
         self._wait(
             "the default service account", lambda: _exists(api, "/api/v1/namespaces/default/serviceaccounts/default")
         )
+        ports = self._standins_ports() if standins else None
+        forwards = {int(port): here for port, here in (ports or {}).items() if port.isdigit()} | dict(forwards)
+        if forwards:
+            forward(api, forwards)
         return Running(
             kubeconfig=kubeconfig,
             server=self._server,
             directory=self._directory,
             process_ids=self._children.identifiers(),
+            standins=ports,
         )
 
     def _start_etcd(self) -> None:
@@ -237,6 +258,17 @@ class _Start:
             ],
         )
 
+    def _start_standins(self, kubeconfig: Path) -> None:
+        """It imports much, so it is started early and asked for its ports at the end."""
+        checkout = Path(__file__).resolve().parents[2]
+        start = f"import sys, runpy; sys.path.insert(0, {str(checkout)!r}); runpy.run_module('dev.standins', None, '__main__')"
+        self._children.start("standins", [sys.executable, "-c", start, f"--kubeconfig={kubeconfig}"])
+
+    def _standins_ports(self) -> dict[str, int]:
+        self._wait("the stand-ins", lambda: "}\n" in self._children.output("standins"))
+        lines = self._children.output("standins").splitlines()
+        return dict(json.loads(next(line for line in lines if line.startswith("{"))))
+
     def _wait(self, what: str, ready: Callable[[], bool]) -> None:
         """Ask READY every 30 ms until it is true; raises ControlPlaneError when a part dies or time is up."""
         deadline = time.monotonic() + START_SECONDS
@@ -254,12 +286,20 @@ class _Start:
             time.sleep(0.03)
 
 
-def _established(api: Api, definition: Mapping[str, object]) -> bool:
-    metadata = definition["metadata"]
-    assert isinstance(metadata, dict)
-    found = api.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{metadata['name']}")
-    conditions = found.get("status", {}).get("conditions") or []
-    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+def _published(api: Api, definitions: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every definition is in the published schema: later than Established, and what kwok starts from."""
+    groups: dict[str, set[str]] = {}
+    for spec in (definition["spec"] for definition in definitions):
+        for version in spec["versions"]:
+            groups.setdefault(f"{spec['group']}/{version['name']}", set()).add(spec["names"]["plural"])
+    published = api.get("/openapi/v3")["paths"]
+    if not all(f"apis/{group}" in published for group in groups):
+        return False
+    for group, plurals in groups.items():
+        paths = api.get(f"/openapi/v3/apis/{group}")["paths"]
+        if not plurals <= {path.rpartition("/")[2] for path in paths}:
+            return False
+    return True
 
 
 def _nodes_ready(api: Api) -> bool:

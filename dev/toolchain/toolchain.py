@@ -108,9 +108,7 @@ class Toolchain:
         """Build or fetch PROGRAMS into the cache, and say what, why and about how long."""
         names = ", ".join(f"{program.name} {program.version}" for program in programs)
         about = _expected(programs)
-        self._say(
-            f"making {names}: neither on this machine in a fit version nor in the cache; {about}, only once"
-        )
+        self._say(f"making {names}: neither on this machine in a fit version nor in the cache; {about}, only once")
         started = time.monotonic()
         self._cache.build([program.entry for program in programs], self._builders[source])
         self._say(f"made {names} in {time.monotonic() - started:.0f} s")
