@@ -1,12 +1,13 @@
 """Things that happen at a time, fired by APScheduler on the replica that holds the scheduler's lease.
 
-The rows in the journal are the truth; APScheduler is only told of them. A row fires once: the deed itself is guarded by the
-database's clock, and the row is marked afterwards.
+The rows in the journal are the truth; APScheduler is only told of them. A row fires once: the deed itself is guarded by
+the database's clock, and the row is marked afterwards.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from datetime import timedelta
 
@@ -15,27 +16,19 @@ from apscheduler.triggers.date import DateTrigger
 
 from bot.errors import Temporary
 from bot.store.journal import Journal
-from bot.store.leases import Leases
 from bot.store.schedules import Schedule, Schedules
 
 log = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """``serve`` runs until cancelled. Approvals expire through it, and ended runs of long ago are removed."""
+    """Approvals expire through it, and ended runs of long ago are removed. One replica at a time runs ``serve``."""
 
     def __init__(
-        self,
-        *,
-        journal: Journal,
-        schedules: Schedules,
-        leases: Leases,
-        keep_runs: timedelta,
-        look_every: float = 5.0,
+        self, *, journal: Journal, schedules: Schedules, keep_runs: timedelta, look_every: float = 5.0
     ) -> None:
         self._journal = journal
         self._schedules = schedules
-        self._leases = leases
         self._keep_runs = keep_runs
         self._look_every = look_every
         self._wake = asyncio.Event()
@@ -45,35 +38,19 @@ class Scheduler:
         self._wake.set()
 
     async def serve(self) -> None:
-        """Takes the lease when it is free, tells APScheduler of the rows that wait, and stops it when the lease is lost."""
-        scheduler: AsyncIOScheduler | None = None
-        try:
-            while True:
-                leader = await self._leader()
-                if leader and scheduler is None:
-                    scheduler = self._start()
-                elif not leader and scheduler is not None:
-                    scheduler.shutdown(wait=False)
-                    scheduler = None
-                if scheduler is not None:
-                    await self._tell(scheduler)
-                await self._pause()
-        finally:
-            if scheduler is not None:
-                scheduler.shutdown(wait=False)
-
-    async def _leader(self) -> bool:
-        try:
-            return await self._leases.hold("scheduler")
-        except Temporary as error:
-            log.warning("the scheduler's lease cannot be renewed: %s", error)
-            return False
-
-    def _start(self) -> AsyncIOScheduler:
+        """Tells APScheduler of the rows that wait, until cancelled."""
         scheduler = AsyncIOScheduler(timezone="UTC")
         scheduler.add_job(self._clean, "interval", hours=6, id="clean", max_instances=1)
         scheduler.start()
-        return scheduler
+        try:
+            while True:
+                await self._tell(scheduler)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._look_every):
+                        await self._wake.wait()
+                self._wake.clear()
+        finally:
+            scheduler.shutdown(wait=False)
 
     async def _tell(self, scheduler: AsyncIOScheduler) -> None:
         try:
@@ -98,11 +75,3 @@ class Scheduler:
         gone = await self._schedules.forget_runs(older_than=self._keep_runs)
         if gone:
             log.info("removed %d runs older than %s", gone, self._keep_runs)
-
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(self._look_every):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
@@ -88,8 +88,7 @@ class StepRunner:
         async with self._progress(number, context) as reporting:
             while True:
                 try:
-                    outcome: Outcome = await self._watched(step, step.kind.run(reporting, params, intent), deadline)
-                    return outcome
+                    return cast(Outcome, await self._watched(step, step.kind.run(reporting, params, intent), deadline))
                 except Temporary as error:
                     wait = error.retry_after or pause
                     if asyncio.get_running_loop().time() + wait >= deadline or step.kind.repeat is Repeat.NEVER:

@@ -13,6 +13,7 @@ from typing import Any, cast
 from bot.engine.clients import TargetClients
 from bot.engine.desk import Ask, Desk, new_id
 from bot.engine.executor import Executor
+from bot.engine.leading import lead
 from bot.engine.planner import Planner
 from bot.engine.schedule import Scheduler
 from bot.engine.worker import Worker
@@ -107,10 +108,7 @@ def build(
     )
     lease = settings.engine.lease
     worker = Worker(journal=journal, executor=executor, owner=owner, lease=lease, look_every=0.2)
-    leases = Leases(database, owner=owner, length=lease)
-    scheduler = Scheduler(
-        journal=journal, schedules=Schedules(database), leases=leases, keep_runs=timedelta(days=1), look_every=0.2
-    )
+    scheduler = Scheduler(journal=journal, schedules=Schedules(database), keep_runs=timedelta(days=1), look_every=0.2)
     woken += [worker.wake, scheduler.wake]
     desk = Desk(journal=journal, database=database, runbooks=runbooks, configuration=settings)
     return Replica(database, journal, outbox, desk, worker, scheduler, settings)
@@ -122,7 +120,11 @@ async def running(url: str, runbooks: ScriptedRunbooks, workspace: Path, **optio
     database = Database(url)
     await database.ready()
     replica = build(database, runbooks, workspace, **options)
-    tasks = [asyncio.create_task(replica.worker.serve()), asyncio.create_task(replica.scheduler.serve())]
+    leases = Leases(database, owner="replica-a", length=timedelta(seconds=3))
+    tasks = [
+        asyncio.create_task(replica.worker.serve()),
+        asyncio.create_task(lead(leases, "scheduler", replica.scheduler.serve, every=0.2)),
+    ]
     try:
         yield replica
     finally:
@@ -130,6 +132,7 @@ async def running(url: str, runbooks: ScriptedRunbooks, workspace: Path, **optio
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await leases.release()
         await database.close()
 
 
