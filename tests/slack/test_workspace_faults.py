@@ -123,9 +123,11 @@ async def test_a_socket_can_drop_in_the_middle_of_a_run_of_calls(slack: SlackWor
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
-async def test_local_slack_ends_with_a_parent_that_is_killed(local_slack: Path) -> None:
+async def test_local_slack_ends_with_a_parent_that_is_killed(local_slack: Path, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "dev.slack", "--program", str(local_slack)), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "dev.slack", "--program", str(local_slack)),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # a killed process cannot clean up
     )
     assert process.stdout is not None
     assert b'"api_url"' in await asyncio.wait_for(process.stdout.readline(), 30)
