@@ -1,0 +1,222 @@
+"""The card of a run: one message that tells the whole story, edited in place. Pure: a run in, a message out.
+
+Made for a phone: short lines, the state first, what a person has to decide last, right above the buttons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from bot.slack import report, words
+from bot.slack.markup import code, cut, duration, literal, moment, one_line, prose
+from bot.slack.render import Button, Page, SlackMessage
+from bot.store.records import (
+    Decision,
+    FindingRecord,
+    RunRecord,
+    RunState,
+    StepRecord,
+    StepState,
+)
+
+METADATA = "aeterna_run"
+"""The metadata event type under which a card carries its run's id."""
+_FINDINGS = 8  # of each level; the rest is behind `run ID`
+_STARTED = {RunState.RUNNING, RunState.NEEDS_ATTENTION, RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+_DECIDING = {RunState.PLANNING, RunState.AWAITING_APPROVAL, RunState.BLOCKED}
+_MARKS = {"blocker": "blockers", "warning": "warnings"}
+
+
+def card(
+    run: RunRecord, *, buttons: Sequence[Button] = (), command: str = "/aeterna", whole: bool = False
+) -> SlackMessage:
+    """The card as it should look now. ``whole`` shows every finding, for the answer to ``run ID``."""
+    if (answer := report.answer(run)) is not None:
+        return report.message(run, answer, buttons=buttons, title=title(run))
+    page = Page(rest=f"All of it: {code(f'{command} run {run.id}')}.")
+    page.header(title(run))
+    page.small(_who(run))
+    page.section(_state(run))
+    _progress(page, run)
+    _plan(page, run, command=command, whole=whole)
+    _failure(page, run)
+    _footer(page, run)
+    page.buttons(buttons, block_id=f"run-{run.id}")
+    return page.message(spoken(run))
+
+
+def title(run: RunRecord) -> str:
+    """``🚀 Upgrade prod · 0.2.0 → 0.2.1``."""
+    sign, name = words.runbook(run.runbook)
+    before, after = versions(run)
+    change = f" · {before} → {after}" if before and after else f" · {after}" if after else ""
+    return f"{sign} {name} {run.target}{change}"
+
+
+def versions(run: RunRecord) -> tuple[str, str]:
+    """From which version to which, as far as the plan or the inputs know."""
+    facts = run.plan.facts if run.plan else {}
+    back = facts.get("rollback_to")
+    before = facts.get("from_version") or (back.get("version") if isinstance(back, dict) else None) or ""
+    after = facts.get("to_version") or run.inputs.get("version") or ""
+    if not after and run.inputs.get("revision"):
+        after = f"revision {run.inputs['revision']}"
+    return _short(before), _short(after)
+
+
+def spoken(run: RunRecord) -> str:
+    """The card in one sentence, for notifications and screen readers."""
+    parts = [title(run), words.STATES[run.state][1]]
+    if run.state in _STARTED and run.steps:
+        done = sum(step.state in (StepState.DONE, StepState.WARNING, StepState.SKIPPED) for step in run.steps)
+        parts.append(f"{done} of {len(run.steps)} steps")
+    if run.failed_step is not None and run.state not in (RunState.RUNNING, RunState.ROLLED_BACK):
+        parts.append(one_line(run.failed_step.summary, 200))
+    elif run.state is RunState.AWAITING_APPROVAL:
+        parts.append(_counts(run.plan.findings if run.plan else ()))
+    return literal(" · ".join(part for part in parts if part)) + f" · {run.id}"
+
+
+# -- parts --------------------------------------------------------------------------------------------------
+
+
+def _short(version: object) -> str:
+    return one_line(str(version), 40)
+
+
+def _who(run: RunRecord) -> str:
+    when = moment(run.created_at, form="{date_short_pretty} {time}")
+    return f"{code(run.id)} · asked by <@{run.requested_by}> · {when}"
+
+
+def _state(run: RunRecord) -> str:
+    sign, words_ = words.STATES[run.state]
+    if run.state in (RunState.RUNNING, RunState.QUEUED, RunState.PLANNING) and run.cancel_requested_by:
+        sign, words_ = "⏹️", f"Stopping at the next safe point, as <@{run.cancel_requested_by}> asked"
+    lines = [f"{sign} *{words_}*{_span(run)}"]
+    if voices := _voices(run):
+        lines.append(voices)
+    if run.note:
+        lines.append(prose(cut(run.note, 600)))
+    return "\n".join(lines)
+
+
+def _span(run: RunRecord) -> str:
+    if run.state is RunState.RUNNING and run.started_at:
+        return f" since {moment(run.started_at)}"
+    if run.ended_at and run.started_at:
+        return f" after {duration(run.ended_at - run.started_at)}"
+    if run.state is RunState.AWAITING_APPROVAL and run.expires_at:
+        return f" until {moment(run.expires_at, form='{date_short_pretty} {time}')}"
+    return ""
+
+
+def _voices(run: RunRecord) -> str:
+    """Who said yes or no; while the run waits, who is still missing."""
+    rejected = next((voice for voice in reversed(run.approvals) if voice.decision is Decision.REJECT), None)
+    if run.state is RunState.REJECTED and rejected:
+        why = f": {literal(cut(rejected.reason, 300))}" if rejected.reason else ""
+        return f"by <@{rejected.user}>{why}"
+    given = ", ".join(f"<@{voice.user}>" for voice in run.valid_approvals)
+    if run.state is RunState.AWAITING_APPROVAL:
+        need = f"{len(run.valid_approvals)} of {run.approvals_needed}"
+        someone = f", needs someone else than <@{run.requested_by}>" if run.exclude_requester else ""
+        return f"👥 {need}{someone}{f' · yes from {given}' if given else ''}"
+    return f"👍 Approved by {given}" if given else ""
+
+
+def _progress(page: Page, run: RunRecord) -> None:
+    """The bar and the steps; before the start only what will be done, in one line each."""
+    if not run.steps or run.state in (RunState.REJECTED, RunState.EXPIRED, RunState.BLOCKED, RunState.PLANNING):
+        return
+    if run.state is RunState.AWAITING_APPROVAL:
+        steps = " → ".join(literal(cut(step.title, 60)) for step in run.steps if step.state is not StepState.SKIPPED)
+        page.section(f"*What will be done*\n{steps}")
+        return
+    over = sum(step.state not in (StepState.PENDING, StepState.RUNNING) for step in run.steps)
+    if len(run.steps) <= 20:
+        page.section("".join(words.SQUARES[step.state] for step in run.steps) + f"  {over}/{len(run.steps)}")
+    page.section("\n".join(_lines(run)))
+
+
+def _lines(run: RunRecord) -> list[str]:
+    """A line a step; steps in a row that have not begun after the end are folded into one."""
+    lines: list[str] = []
+    for pending, group in groupby(run.steps, key=lambda step: step.state is StepState.PENDING):
+        steps = list(group)
+        if pending and run.state.over and len(steps) > 1:
+            lines.append(f"{words.STEPS[StepState.PENDING]} {words.count(len(steps), 'step')} not begun")
+        else:
+            lines.extend(_step(step) for step in steps)
+    return lines
+
+
+def _step(step: StepRecord) -> str:
+    name = literal(cut(step.title, 80))
+    if step.state in (StepState.RUNNING, StepState.FAILED, StepState.UNKNOWN, StepState.WARNING):
+        name = f"*{name}*"
+    took = f" · {duration(step.ended_at - step.started_at)}" if step.started_at and step.ended_at else ""
+    if step.state is StepState.RUNNING and step.started_at:
+        took = f" · since {moment(step.started_at, form='{time_secs}')}"
+    more = step.progress if step.state is StepState.RUNNING else step.summary
+    detail = ""
+    if more and step.state not in (StepState.FAILED, StepState.UNKNOWN):  # those stand below, whole
+        detail = f"\n      {prose(one_line(more, 140))}"
+    again = f" · try {step.attempt}" if step.attempt > 1 else ""
+    return f"{words.STEPS[step.state]} {name}{took}{again}{detail}"
+
+
+def _plan(page: Page, run: RunRecord, *, command: str, whole: bool) -> None:
+    """What planning found: everything while somebody has to decide, afterwards only how much of it."""
+    if run.plan is None or not run.plan.findings:
+        return
+    findings = run.plan.findings
+    if not (whole or run.state in _DECIDING):
+        if any(finding.level != "info" for finding in findings):
+            page.small(f"Plan: {_counts(findings)} · {code(f'{command} run {run.id}')}")
+        return
+    for level in ("blocker", "warning", "info"):
+        found = [finding for finding in findings if finding.level == level]
+        if not found:
+            continue
+        shown = found if whole else found[:_FINDINGS]
+        lines = [_finding(finding) for finding in shown]
+        if len(found) > len(shown):
+            lines.append(f"… and {len(found) - len(shown)} more: {code(f'{command} run {run.id}')}")
+        if level == "info":
+            page.small("\n".join(lines))
+        else:
+            page.section("\n".join(lines))
+
+
+def _finding(finding: FindingRecord) -> str:
+    way_out = f"\n      ↳ {prose(cut(finding.way_out, 300))}" if finding.way_out else ""
+    return f"{words.LEVELS.get(finding.level, '▪️')} {prose(cut(finding.text, 400))}{way_out}"
+
+
+def _counts(findings: Sequence[FindingRecord]) -> str:
+    said = [
+        words.count(sum(finding.level == level for finding in findings), level, many)
+        for level, many in _MARKS.items()
+        if any(finding.level == level for finding in findings)
+    ]
+    notes = sum(finding.level == "info" for finding in findings)
+    return ", ".join([*(said or ["no warnings"]), *([words.count(notes, "note")] if notes else [])])
+
+
+def _failure(page: Page, run: RunRecord) -> None:
+    """Why it failed and what to do, right above the buttons."""
+    step = run.failed_step
+    if step is None or run.state not in (RunState.FAILED, RunState.NEEDS_ATTENTION, RunState.ROLLED_BACK):
+        return
+    why = f"*Why* {prose(cut(step.summary, 900))}" if step.summary else ""
+    way_out = str((step.outcome or {}).get("way_out") or "")
+    what = f"*What now* {prose(cut(way_out, 600))}" if way_out and run.state is not RunState.ROLLED_BACK else ""
+    page.section("\n".join(line for line in (why, what) if line))
+
+
+def _footer(page: Page, run: RunRecord) -> None:
+    links = [f"takes back {code(run.parent)}"] if run.parent else []
+    links += [f"taken back by {code(run.child)}"] if run.child else []
+    page.small(" · ".join(links))

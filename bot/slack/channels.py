@@ -1,0 +1,81 @@
+"""Which target is meant in a channel, and whether its messages may appear there.
+
+A target answers in its own channels. With ``--target`` it also answers in other targets' channels and in incident
+channels, for people who have the permission. What only the asking person sees may be asked anywhere.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bot.errors import Refused, Temporary, UserMistake
+from bot.settings import Configuration, Target
+from bot.slack.calls import SlackRefused, call
+
+
+class ChannelNames:
+    """Names of channels by id; a name hardly changes, so it is remembered until the end."""
+
+    def __init__(self, client: AsyncWebClient) -> None:
+        self._client = client
+        self._names: dict[str, str] = {}
+
+    async def name(self, channel: str) -> str | None:
+        """The name; None when Slack does not tell it (a private channel without the bot, a direct message)."""
+        if channel not in self._names:
+            try:
+                answer = await call("conversations.info", self._client.conversations_info(channel=channel))
+            except (SlackRefused, Temporary):
+                return None
+            self._names[channel] = str((answer.get("channel") or {}).get("name") or "")
+        return self._names[channel] or None
+
+
+class Channels:
+    """Finds the target of a command."""
+
+    def __init__(self, *, config: Configuration, names: ChannelNames) -> None:
+        self._config = config
+        self._names = names
+
+    def targets_here(self, channel: str) -> list[Target]:
+        """The targets whose channel it is."""
+        return [target for target in self._config.targets if channel in target.channels]
+
+    def target(self, named: str | None, channel: str, *, possible: list[str]) -> Target:
+        """The target that is meant. ``possible``: the names that the person may know of, for the answer.
+
+        Raises ``UserMistake`` for an unknown name and when the channel does not say which target is meant.
+        """
+        listed = ", ".join(f"`{name}`" for name in possible) or "none"
+        if named is not None:
+            found = self._config.target(named)
+            if found is None or (possible and named not in possible):
+                raise UserMistake(f"There is no target {named!r} for you.", way_out=f"Your targets: {listed}.")
+            return found
+        here = self.targets_here(channel)
+        if len(here) == 1:
+            return here[0]
+        if here:
+            raise UserMistake(
+                "This channel belongs to several targets.",
+                way_out=f"Add --target with one of {', '.join(f'`{target.name}`' for target in here)}.",
+            )
+        raise Refused("This channel belongs to no target.", way_out=f"Add --target NAME. Your targets: {listed}.")
+
+    async def check_place(self, target: Target, channel: str) -> None:
+        """Raises ``Refused`` when messages about the target must not appear in the channel."""
+        if any(channel in other.channels for other in self._config.targets):
+            return
+        patterns = target.incident_channels
+        name = await self._names.name(channel) if patterns else None
+        if name is not None and any(fnmatchcase(name, pattern) for pattern in patterns):
+            return
+        own = " or ".join(f"<#{own}>" for own in target.channels) or "a channel of a target"
+        incident = f", or in an incident channel ({', '.join(f'`{p}`' for p in patterns)})" if patterns else ""
+        raise Refused(
+            "Everybody in this channel would see it, and the channel belongs to no target.",
+            way_out=f"Ask for {target.name} in {own}{incident}.",
+        )

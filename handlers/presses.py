@@ -1,0 +1,81 @@
+"""What people do to a run, by a button of its card or by typing its id: the same rules for both.
+
+Permission is checked here, at the moment of the click; the policy of the run itself is the desk's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bot.engine.desk import Desk
+from bot.engine.offers import OfferKind, offers
+from bot.errors import Refused
+from bot.settings import Permission
+from bot.slack.permissions import Permissions
+from bot.slack.render import SlackMessage
+from bot.store.records import RunRecord, RunState
+from handlers import answers, buttons
+from handlers.vocabulary import Vocabulary
+
+_LEAST = {
+    OfferKind.APPROVE: Permission.APPROVE,
+    OfferKind.REJECT: Permission.APPROVE,
+    OfferKind.ROLL_BACK: Permission.ROLLBACK,
+}
+
+
+class Presses:
+    """Does it, or raises ``Refused`` with the reason."""
+
+    def __init__(self, *, desk: Desk, permissions: Permissions, vocabulary: Vocabulary) -> None:
+        self._desk = desk
+        self._permissions = permissions
+        self._vocabulary = vocabulary
+
+    async def click(self, body: dict[str, Any]) -> SlackMessage | None:
+        """A button of a card; the answer is only for the person who pressed it, None when the card says it all."""
+        action = (body.get("actions") or [{}])[0]
+        kind, mark = buttons.kind(str(action.get("action_id", ""))), str(action.get("value") or "")
+        if kind is None or not mark:
+            raise Refused("This button belongs to an older version of the bot.", way_out="Use the run's newest card.")
+        user, channel = str(body["user"]["id"]), str((body.get("channel") or {}).get("id") or "")
+        message = str((body.get("container") or {}).get("message_ts") or "")
+        key = f"click:{mark}:{kind.value}:{message}:{user}"
+        run = await self.press(kind, mark, user=user, channel=channel, key=key)
+        if run.id != mark.partition(":")[0] and kind is OfferKind.RETRY:
+            return answers.said(f"It is planned anew as run `{run.id}`; its card is in <#{run.channel}>.")
+        return None
+
+    async def press(
+        self, kind: OfferKind, mark: str, *, user: str, channel: str, key: str, reason: str = ""
+    ) -> RunRecord:
+        """``mark`` is a run's id, or the id and the plan that the person saw. The run as it is afterwards."""
+        run_id = mark.partition(":")[0]
+        run = await self._desk.run(run_id)
+        await self._permissions.require(user, self._needed(kind, run), run.target)
+        match kind:
+            case OfferKind.APPROVE:
+                return await self._approve(run, mark, user=user)
+            case OfferKind.REJECT:
+                return await self._desk.reject(mark, user=user, reason=reason)
+            case OfferKind.CANCEL:
+                return await self._desk.cancel(run_id, user=user)
+            case OfferKind.STOP:
+                return await self._desk.stop(run_id, user=user)
+            case OfferKind.RETRY:
+                return await self._desk.retry(run_id, user=user, key=key, channel=channel)
+            case OfferKind.ROLL_BACK:
+                return await self._desk.roll_back(run_id, user=user, key=key, channel=channel)
+
+    async def _approve(self, run: RunRecord, mark: str, *, user: str) -> RunRecord:
+        mine = any(voice.user == user for voice in run.valid_approvals)
+        if mine and run.state is not RunState.AWAITING_APPROVAL:
+            raise Refused(f"You have approved run {run.id} already; nothing is left to press.")
+        return await self._desk.approve(mark, user=user)
+
+    def _needed(self, kind: OfferKind, run: RunRecord) -> Permission:
+        """The offer's permission while it stands; otherwise what such a thing needs at the least."""
+        for offer in offers(run):
+            if offer.kind is kind:
+                return offer.permission
+        return _LEAST.get(kind) or self._vocabulary.permission(run.runbook_text)
