@@ -188,7 +188,7 @@ def backup_of(obj: Json) -> BackupResult:
         begin_wal=str(status.get("beginWal") or ""),
         end_wal=str(status.get("endWal") or ""),
         method=str(status.get("method") or (obj.get("spec") or {}).get("method") or ""),
-        error=str(status.get("error") or ""),
+        error=": ".join(str(status[key]) for key in ("error", "commandError") if status.get(key)),
     )
 
 
