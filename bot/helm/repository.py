@@ -269,13 +269,14 @@ def _read_index(text: bytes, source: ChartSource) -> list[ChartVersion]:
 
 
 def _offer(line: Mapping[str, Any]) -> ChartVersion:
-    annotations = line.get("annotations")
+    annotations, digest = line.get("annotations"), line.get("digest")
     urls = line.get("urls")
     return ChartVersion(
         version=str(line.get("version") or ""),
         app_version=str(line.get("appVersion") or ""),
         created=_time(line.get("created")),
-        digest=str(line.get("digest") or "").removeprefix("sha256:").lower(),
+        # Whatever stands there counts, so that a digest that is none is refused and not left out.
+        digest="" if digest is None else str(digest).removeprefix("sha256:").lower(),
         urls=tuple(str(url) for url in urls) if isinstance(urls, list) else (),
         deprecated=line.get("deprecated") is True,
         description=str(line.get("description") or ""),
