@@ -59,7 +59,7 @@ async def enqueue(
 ) -> None:
     """Asks for a message, once for each ``key``; a card that exists is asked for anew instead."""
     changed = await connection.execute(
-        update(outbox).where(outbox.c.key == key).values(wanted=outbox.c.wanted + (kind is OutboxKind.CARD))
+        update(outbox).where(outbox.c.key == key).values(wanted=outbox.c.wanted + int(kind is OutboxKind.CARD))
     )
     if changed.rowcount:
         return

@@ -1,0 +1,167 @@
+"""``check-config``: tries everything that the configuration names, and says what is missing and what to do about it.
+
+Read-only, but for one Socket Mode ticket that is asked for and not used. Each line stands alone, so one failure hides no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+
+import aiohttp
+from runbooks.registry import Registry
+
+from bot.app import ClientFactory
+from bot.engine.clients import TargetClients
+from bot.errors import BotError
+from bot.settings import Settings, Target
+from bot.slack.calls import call
+from bot.slack.client import SlackClients, slack_clients
+from bot.store.database import Database
+from runbooks.library import RunbookLibrary
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was tried. ``way_out`` is there when it is not good."""
+
+    subject: str
+    good: bool
+    text: str
+    way_out: str = ""
+
+
+# What the shipped runbooks read and write in a target's namespace: verb, resource, API group, what needs it.
+_NEEDED = (
+    ("list", "secrets", "", "Helm's release records"),
+    ("create", "secrets", "", "a new Helm revision"),
+    ("list", "pods", "", "health and rollouts"),
+    ("watch", "deployments", "apps", "rollouts"),
+    ("patch", "deployments", "apps", "an upgrade"),
+    ("patch", "statefulsets", "apps", "an upgrade"),
+    ("create", "jobs", "batch", "migration hooks"),
+    ("list", "events", "", "the reason when something is stuck"),
+)
+
+
+async def check(settings: Settings) -> AsyncIterator[Line]:
+    """Every line, in the order in which a person would put things right."""
+    config = settings.config
+    yield await _try(
+        "configuration", _said(f"{settings.file}: {len(config.targets)} target(s), {len(config.roles)} role(s)")
+    )
+    if not config.roles:
+        yield Line("roles", False, "There are no roles, so nobody may do anything.", "Add roles to the configuration.")
+    yield await _try("runbooks", _runbooks(settings))
+    yield await _try("database", _database(settings))
+    async with slack_clients(settings) as slack, aiohttp.ClientSession(trust_env=True) as http:
+        yield await _try("Slack bot token", _bot_token(slack))
+        if config.slack.mode == "socket":
+            yield await _try("Slack app token", _app_token(slack))
+        factory = ClientFactory(settings, http)
+        try:
+            for target in config.targets:
+                async for line in _target(slack, target, factory):
+                    yield line
+        finally:
+            await factory.close()
+
+
+async def _target(slack: SlackClients, target: Target, factory: ClientFactory) -> AsyncIterator[Line]:
+    for channel in target.channels:
+        yield await _try(f"{target.name}: channel {channel}", _channel(slack, channel))
+    try:
+        clients = await factory(target)
+    except BotError as error:
+        yield Line(f"{target.name}: cluster", False, error.message, error.way_out)
+        return
+    yield await _try(f"{target.name}: Helm", _helm(clients))
+    reached = await _try(f"{target.name}: cluster", _cluster(clients))
+    yield reached
+    yield await _try(f"{target.name}: chart", _chart(clients))
+    if not reached.good:
+        return
+    yield await _try(f"{target.name}: release", _release(clients, target))
+    lines = await asyncio.gather(
+        *(_right(clients, target, verb, resource, group, why) for verb, resource, group, why in _NEEDED)
+    )
+    for line in lines:
+        yield line
+
+
+async def _try(subject: str, work: Awaitable[str]) -> Line:
+    try:
+        return Line(subject, True, await work)
+    except BotError as error:
+        return Line(subject, False, error.message, error.way_out)
+
+
+async def _said(text: str) -> str:
+    return text
+
+
+async def _runbooks(settings: Settings) -> str:
+    config = settings.config
+    library = RunbookLibrary(Registry(), users=config.runbooks, command=config.slack.command)
+    return ", ".join(library.names())
+
+
+async def _database(settings: Settings) -> str:
+    database = Database(settings.database_url.get_secret_value())
+    try:
+        await database.time()
+    finally:
+        await database.close()
+    return f"{database.backend} answers"
+
+
+async def _bot_token(slack: SlackClients) -> str:
+    answer = await call("auth.test", slack.web.auth_test())
+    return f"is {answer.get('user')} in {answer.get('team')}"
+
+
+async def _app_token(slack: SlackClients) -> str:
+    await call("apps.connections.open", slack.app.api_call("apps.connections.open"))
+    return "opens Socket Mode connections"
+
+
+async def _channel(slack: SlackClients, channel: str) -> str:
+    answer = await call("conversations.info", slack.web.conversations_info(channel=channel))
+    found = answer.get("channel") or {}
+    if not found.get("is_member", True):
+        raise BotError(f"The bot is not in #{found.get('name')}.", way_out="Invite it there: /invite @aeterna-bot.")
+    return f"#{found.get('name')}"
+
+
+async def _helm(clients: TargetClients) -> str:
+    return f"Helm {await clients.helm.version()}"
+
+
+async def _cluster(clients: TargetClients) -> str:
+    return f"{clients.cluster.server} is Kubernetes {await clients.cluster.server_version()}"
+
+
+async def _chart(clients: TargetClients) -> str:
+    versions = await clients.repository.versions()
+    newest = versions[0].version if versions else "none"
+    return f"{len(versions)} version(s), the newest is {newest}"
+
+
+async def _release(clients: TargetClients, target: Target) -> str:
+    current = await clients.releases.current()
+    version = current.chart.version if current.chart else "an unknown version"
+    return f"{target.release} is at {version}, revision {current.revision}, {current.status}"
+
+
+async def _right(clients: TargetClients, target: Target, verb: str, resource: str, group: str, why: str) -> Line:
+    subject = f"{target.name}: may {verb} {resource}"
+    try:
+        allowed = await clients.cluster.can_i(verb, resource, group, target.namespace)
+    except BotError as error:
+        return Line(subject, False, error.message, error.way_out)
+    if allowed:
+        return Line(subject, True, f"yes ({why})")
+    where = f"a Role in the namespace {target.namespace}"
+    rule = f"apiGroups [{group!r}], resources [{resource}], verbs [{verb}]"
+    return Line(subject, False, f"No: {why} need it.", f"Give the bot's ServiceAccount {where}: {rule}.")
