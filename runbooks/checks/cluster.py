@@ -1,0 +1,59 @@
+"""The cluster before the change: whether the new manifest fits, and what is wrong already now."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from bot.engine.contract import CheckResult, Finding, Level, PlanContext
+from bot.errors import BotError
+from bot.kube.capacity import capacity_findings
+from bot.kube.workloads import WorkloadHealth, health
+from runbooks.checks.findings import info, not_done, warning
+from runbooks.reading import Reader, workloads
+from runbooks.text import counted
+
+
+class Capacity:
+    """The new manifest's requests against what nodes and quotas have left."""
+
+    name: ClassVar[str] = "capacity"
+
+    async def check(self, context: PlanContext) -> CheckResult:
+        """Says nothing twice: where the chart does not render, ``manifests.dry_run`` says why."""
+        try:
+            rendered = await Reader(context).rendered()
+        except BotError:
+            return CheckResult((info("Capacity was not looked at, because there is no manifest to add up."),))
+        try:
+            found = await capacity_findings(context.clients.cluster, rendered.objects, context.target.namespace)
+        except BotError as error:
+            return not_done(Level.WARNING, "Looking at the free capacity", error)
+        ways = {
+            "blocker": "Add nodes, raise the quota, or ask for less in the values.",
+            "warning": "The rollout may wait for room.",
+        }
+        return CheckResult(tuple(Finding(Level(one.level), one.message, ways.get(one.level, "")) for one in found))
+
+
+class HealthNow:
+    """What is wrong with the release's workloads before anything is changed."""
+
+    name: ClassVar[str] = "health.now"
+
+    async def check(self, context: PlanContext) -> CheckResult:
+        """A problem that was there before is a warning: the upgrade may be what mends it."""
+        release = await Reader(context).release()
+        try:
+            found = await health(context.clients.cluster, workloads(release, context.target.namespace))
+        except BotError as error:
+            return not_done(Level.WARNING, "Looking at the release's health", error)
+        sick = [one for one in found if not one.healthy]
+        findings = [warning(f"Already now: {_complaint(one)}") for one in sick]
+        if not sick:
+            findings.append(info(f"{counted(len(found), 'workload')} healthy before the change."))
+        return CheckResult(tuple(findings), facts={"healthy_before": not sick})
+
+
+def _complaint(one: WorkloadHealth) -> str:
+    said = " ".join(problem.message for problem in one.problems)
+    return said or f"{one.ref} has {one.ready} of {one.desired} pods ready."

@@ -1,0 +1,28 @@
+"""Findings in the few forms that every check uses."""
+
+from __future__ import annotations
+
+from bot.engine.contract import CheckResult, Finding, Level
+from bot.errors import BotError
+
+
+def blocker(text: str, way_out: str = "") -> Finding:
+    """Nothing can be done before this is settled."""
+    return Finding(Level.BLOCKER, text, way_out)
+
+
+def warning(text: str, way_out: str = "") -> Finding:
+    """Somebody should read this before they approve."""
+    return Finding(Level.WARNING, text, way_out)
+
+
+def info(text: str) -> Finding:
+    """Good to know."""
+    return Finding(Level.INFO, text)
+
+
+def not_done(level: Level, what: str, error: BotError) -> CheckResult:
+    """The check itself could not be done, and why. A plan never takes that for a green one."""
+    return CheckResult(
+        findings=(Finding(level, f"{what} could not be done: {error.message}", error.way_out),), files=error.evidence
+    )

@@ -1,0 +1,65 @@
+"""Every check and every step kind that there is, by name. What is not written here does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bot.engine.contract import Check, StepKind
+from runbooks.checks.changelog import Changelog
+from runbooks.checks.cluster import Capacity, HealthNow
+from runbooks.checks.manifests import ManifestsDryRun
+from runbooks.checks.release import HelmRelease, RollbackTarget
+from runbooks.checks.values import ValuesCompare
+from runbooks.checks.version import ChartVersionCheck
+from runbooks.steps.backup import PostgresBackup, QdrantSnapshot
+from runbooks.steps.reports import HistoryReport, StatusReport, VersionsReport
+from runbooks.steps.rollback import HelmRollback
+from runbooks.steps.rollout import RolloutWatch
+from runbooks.steps.tests import HelmTest
+from runbooks.steps.upgrade import HelmUpgrade
+from runbooks.steps.verify import VerifyBaseline, VerifyRelease
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+"""Our migration notes."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Checks and step kinds by the names that runbooks use."""
+
+    checks: Mapping[str, Check]
+    steps: Mapping[str, StepKind[Any]]
+
+
+def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
+    """What comes with the bot. ``migrations`` are folders of migration notes.
+
+    Raises ``UserMistake`` with file, line and field when a note is not in order.
+    """
+    checks: Iterable[Check] = (
+        HelmRelease(),
+        RollbackTarget(),
+        ChartVersionCheck(),
+        Changelog(folders=migrations),
+        ValuesCompare(folders=migrations),
+        ManifestsDryRun(),
+        Capacity(),
+        HealthNow(),
+    )
+    steps: Iterable[StepKind[Any]] = (
+        PostgresBackup(),
+        QdrantSnapshot(),
+        VerifyBaseline(),
+        HelmUpgrade(),
+        HelmRollback(),
+        RolloutWatch(),
+        HelmTest(),
+        VerifyRelease(),
+        StatusReport(),
+        HistoryReport(),
+        VersionsReport(),
+    )
+    return Registry({check.name: check for check in checks}, {kind.name: kind for kind in steps})

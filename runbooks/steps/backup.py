@@ -1,0 +1,223 @@
+"""Backups before a change: a CloudNativePG ``Backup``, and a snapshot of every Qdrant collection on every node."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+
+from bot.engine.contract import Done, Facts, NotStarted, Outcome, Reconciled, Repeat, StepContext
+from bot.errors import BotError, Evidence, Permanent, Temporary
+from bot.kube.events import events_of
+from bot.kube.objects import ObjectRef
+from bot.services.cnpg import API, BackupResult, CloudNativePG
+from bot.services.qdrant import QdrantClient, Snapshot
+from runbooks.steps.common import Params
+from runbooks.text import counted, lasted, size
+
+RUN_LABEL = "aeterna-bot/run"
+MOST_ATTEMPTS = 20
+
+
+class PostgresBackup:
+    """Makes a CloudNativePG ``Backup`` on demand, waits for it and reads it back."""
+
+    name: ClassVar[str] = "postgres.backup"
+    title: ClassVar[str] = "Back up PostgreSQL"
+    repeat: ClassVar[Repeat] = Repeat.SAFE
+    timeout: ClassVar[timedelta] = timedelta(hours=2)
+    mutates: ClassVar[bool] = True
+    interruptible: ClassVar[bool] = True
+    params: ClassVar[type[BaseModel]] = Params
+
+    async def intend(self, context: StepContext, params: Params) -> Facts:
+        """The backup's name, which is the same however often the step is begun, unless one of that name failed."""
+        operator, target = CloudNativePG(context.clients.cluster), context.target
+        postgres = await operator.find_cluster(target.namespace, target.database.cluster)
+        if postgres is None:
+            named = f" called {target.database.cluster}" if target.database.cluster else ""
+            raise Permanent(
+                f"There is no CloudNativePG cluster{named} in namespace {target.namespace}, so there is nothing to back up.",
+                way_out="Correct the target's database, or say `database: {kind: none}` if it has none.",
+            )
+        for attempt in range(1, MOST_ATTEMPTS):
+            name = f"aeterna-bot-{context.run.id.lower()}" + (f"-{attempt}" if attempt > 1 else "")
+            found = await operator.get_backup(target.namespace, name)
+            if found is None or found.phase != "failed":
+                return {"backup": name, "cluster": postgres.ref.name}
+        raise Permanent(
+            f"{MOST_ATTEMPTS - 1} backups of this run failed.", way_out="Look at the CloudNativePG operator."
+        )
+
+    async def run(self, context: StepContext, params: Params, intent: Facts) -> Outcome:
+        """Raises ``Permanent`` with the operator's words and the backup's events."""
+        operator, database = CloudNativePG(context.clients.cluster), context.target.database
+        namespace, name = context.target.namespace, str(intent["backup"])
+        try:
+            await operator.create_backup(
+                namespace, str(intent["cluster"]), name, method=database.method, labels={RUN_LABEL: context.run.id}
+            )
+            await operator.wait_backup(
+                namespace,
+                name,
+                deadline=database.timeout.total_seconds(),
+                on_progress=lambda seen: context.progress(f"Backup {name}: {seen.phase or 'waiting for the operator'}"),
+            )
+            # read back, because a watch tells what was said, not what is there
+            found = await operator.get_backup(namespace, name)
+        except Temporary as error:
+            if "not taken up" in error.message or " after " in error.message:
+                evidence = await _events(context, name)
+                raise Permanent(error.message, way_out=error.way_out, evidence=evidence) from error
+            raise
+        except Permanent as error:
+            error.evidence += await _events(context, name)
+            error.way_out = f"{error.way_out} Nothing was changed; retry when it works.".strip()
+            raise
+        if found is None or not found.completed:
+            raise Permanent(f"Backup {name} is not there in full after it was reported as completed.")
+        return _made(found, str(intent["cluster"]))
+
+    async def reconcile(self, context: StepContext, params: Params, intent: Facts) -> Reconciled:
+        """A backup that goes on is waited for by ``run``, which makes no second one."""
+        found = await CloudNativePG(context.clients.cluster).get_backup(context.target.namespace, str(intent["backup"]))
+        return Done(_made(found, str(intent["cluster"]))) if found is not None and found.completed else NotStarted()
+
+
+def _made(found: BackupResult, cluster: str) -> Outcome:
+    took = f" in {lasted(found.stopped_at - found.started_at)}" if found.started_at and found.stopped_at else ""
+    lines = [
+        f"cluster   {cluster}",
+        f"method    {found.method}",
+        f"id        {found.backup_id or '–'}",
+        f"started   {found.started_at or '–'}",
+        f"ended     {found.stopped_at or '–'}",
+        f"WAL       {found.begin_wal or '–'} to {found.end_wal or '–'}",
+    ]
+    return Outcome(
+        summary=f"Backup {found.name} of {cluster} completed{took}.",
+        facts={"backup": found.name, "backup_id": found.backup_id, "end_wal": found.end_wal, "cluster": cluster},
+        evidence=(Evidence(f"Backup {found.name}", "\n".join(lines)),),
+    )
+
+
+async def _events(context: StepContext, name: str) -> tuple[Evidence, ...]:
+    ref = ObjectRef(API, "Backup", name, context.target.namespace)
+    try:
+        found = await events_of(context.clients.cluster, [ref])
+    except BotError as error:
+        return (Evidence("The backup's events could not be read", str(error)),)
+    return (Evidence(f"Events of {ref}", "\n".join(map(str, found))),) if found else ()
+
+
+@dataclass(frozen=True)
+class _Node:
+    pod: str
+    client: QdrantClient
+
+
+class QdrantSnapshot:
+    """Makes a snapshot of every collection on every node of Qdrant, and verifies each."""
+
+    name: ClassVar[str] = "qdrant.snapshot"
+    title: ClassVar[str] = "Snapshot Qdrant"
+    repeat: ClassVar[Repeat] = Repeat.CHECK_FIRST
+    timeout: ClassVar[timedelta] = timedelta(minutes=30)
+    mutates: ClassVar[bool] = True
+    interruptible: ClassVar[bool] = True
+    params: ClassVar[type[BaseModel]] = Params
+
+    async def intend(self, context: StepContext, params: Params) -> Facts:
+        """The snapshots that were there before, by node and collection."""
+        before: dict[str, dict[str, list[str]]] = {}
+        for pod in await self._pods(context):
+            async with self._node(context, pod) as node:
+                before[pod] = {
+                    collection: [one.name for one in await node.client.list_snapshots(collection)]
+                    for collection in await node.client.collections()
+                }
+        return {"before": before}
+
+    async def run(self, context: StepContext, params: Params, intent: Facts) -> Outcome:
+        """Makes what is not there yet, so that a second start makes no second snapshot."""
+        made: list[tuple[str, Snapshot]] = []
+        for pod, collections in _before(intent).items():
+            async with self._node(context, pod) as node:
+                for collection, names in collections.items():
+                    context.progress(f"Snapshot of {collection} on {pod}")
+                    new = await self._new(node, collection, names) or await node.client.create_snapshot(collection)
+                    made.append((pod, await node.client.verify(new)))
+        return _snapshots(made)
+
+    async def reconcile(self, context: StepContext, params: Params, intent: Facts) -> Reconciled:
+        """Done when every collection of every node has a new snapshot; otherwise ``run`` makes the rest."""
+        made: list[tuple[str, Snapshot]] = []
+        for pod, collections in _before(intent).items():
+            async with self._node(context, pod) as node:
+                for collection, names in collections.items():
+                    new = await self._new(node, collection, names)
+                    if new is None:
+                        return NotStarted()
+                    made.append((pod, await node.client.verify(new)))
+        return Done(_snapshots(made)) if made else NotStarted()
+
+    async def _new(self, node: _Node, collection: str, before: list[str]) -> Snapshot | None:
+        found = await node.client.list_snapshots(collection)
+        return next((one for one in found if one.name not in before), None)
+
+    async def _pods(self, context: StepContext) -> list[str]:
+        """The ready pods behind the service: a snapshot is one node's."""
+        target = context.target
+        service = target.vector_store.service or f"{target.release}-qdrant"
+        slices = await context.clients.cluster.list(
+            "discovery.k8s.io/v1", "EndpointSlice", target.namespace, f"kubernetes.io/service-name={service}"
+        )
+        pods = {
+            str((endpoint.get("targetRef") or {}).get("name"))
+            for piece in slices
+            for endpoint in piece.get("endpoints") or []
+            if (endpoint.get("targetRef") or {}).get("kind") == "Pod"
+            and (endpoint.get("conditions") or {}).get("ready", True)
+        }
+        if pods:
+            return sorted(pods)
+        if await context.clients.cluster.get("v1", "Service", service, target.namespace) is None:
+            raise Permanent(
+                f"There is no Service {service} in namespace {target.namespace}, so there is no Qdrant to snapshot.",
+                way_out="Correct the target's vector_store, or say `vector_store: {kind: none}` if it has none.",
+            )
+        raise Permanent(
+            f"No pod of Qdrant is ready behind Service {service}.",
+            way_out="Nothing was changed; look at its pods, then retry.",
+        )
+
+    @asynccontextmanager
+    async def _node(self, context: StepContext, pod: str) -> AsyncIterator[_Node]:
+        target = context.target
+        async with context.clients.access.session(
+            namespace=target.namespace, pod=pod, port=target.vector_store.port, seconds=600.0
+        ) as http:
+            yield _Node(pod, QdrantClient(http))
+
+
+def _before(intent: Facts) -> Mapping[str, Mapping[str, list[str]]]:
+    before: Any = intent["before"]
+    return before  # type: ignore[no-any-return]
+
+
+def _snapshots(made: list[tuple[str, Snapshot]]) -> Outcome:
+    if not made:
+        return Outcome("Qdrant has no collections, so there is nothing to snapshot.", {"snapshots": []})
+    lines = [
+        f"{pod}  {one.collection}  {one.name}  {size(one.size)}  sha256 {one.checksum or '–'}" for pod, one in made
+    ]
+    total = size(sum(one.size for _, one in made))
+    return Outcome(
+        summary=f"{counted(len(made), 'snapshot')} of Qdrant made and verified ({total}).",
+        facts={"snapshots": [{"node": pod, "collection": one.collection, "name": one.name} for pod, one in made]},
+        evidence=(Evidence("Snapshots", "\n".join(lines)),),
+    )

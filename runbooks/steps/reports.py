@@ -1,0 +1,203 @@
+"""Reports: what runs, what ran before, what could run. Read-only; the outcome is the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import ClassVar
+
+from pydantic import BaseModel
+
+from bot.diff.changelog import ANNOTATION, as_version, most_urgent_first, parse_changes
+from bot.engine.contract import Facts, Outcome, StepContext
+from bot.errors import BotError, Permanent, Temporary
+from bot.helm.charts import ChartVersion
+from bot.helm.models import StoredRelease
+from bot.redaction import redact
+from bot.services.checkup import take_report
+from bot.services.health import HealthReport
+from runbooks import revisions
+from runbooks.reading import chart_version, same_version, stored_releases, workloads
+from runbooks.steps.common import Params, ReadingStep
+from runbooks.steps.verify import checkup_of
+from runbooks.text import counted, listed, section, table, when
+
+LONGEST_LINE = 160
+
+
+class StatusReport(ReadingStep):
+    """The release's revision and state, its workloads, its servers, and whether there is something newer."""
+
+    name: ClassVar[str] = "report.status"
+    title: ClassVar[str] = "Status"
+    timeout: ClassVar[timedelta] = timedelta(minutes=1)
+    params: ClassVar[type[BaseModel]] = Params
+
+    async def run(self, context: StepContext, params: Params, intent: Facts) -> Outcome:
+        """What cannot be read, but for the release itself, is said in the report."""
+        clients, target = context.clients, context.target
+        release = await clients.releases.current()
+        refs = tuple(workloads(release, target.namespace))
+        report, newer = await asyncio.gather(
+            take_report(clients.cluster, clients.access, checkup_of(target, refs, traffic=False)),
+            _newer(context, release),
+        )
+        good = sum(one.healthy for one in report.workloads)
+        healthy = good == len(report.workloads) and all(one.ready for one in report.servers)
+        state = f"revision {release.revision} {release.status.value}"
+        count = counted(len(report.workloads), "workload")
+        word = f"{count} healthy" if healthy else f"{len(report.workloads) - good} of {count} not healthy"
+        if not healthy and good == len(report.workloads):
+            word = (
+                f"{sum(not one.ready for one in report.servers)} of {counted(len(report.servers), 'server')} not ready"
+            )
+        return Outcome(
+            summary=f"{target.name}: {chart_version(release)}, {state}, {word}.",
+            facts={
+                "report": [*_release(release), *_health(report), section("Newer versions", newer)],
+                "healthy": healthy,
+            },
+            warning=not healthy or release.status.value != "deployed",
+        )
+
+
+class HistoryReport(ReadingStep):
+    """Every revision that Helm keeps, newest first, and which one a rollback would take."""
+
+    name: ClassVar[str] = "report.history"
+    title: ClassVar[str] = "History"
+    timeout: ClassVar[timedelta] = timedelta(minutes=1)
+    params: ClassVar[type[BaseModel]] = Params
+
+    async def run(self, context: StepContext, params: Params, intent: Facts) -> Outcome:
+        """Raises ``ReleaseNotFound`` without a release."""
+        history = await context.clients.releases.history()
+        rows = [
+            (
+                str(one.revision),
+                one.chart.version,
+                one.chart.app_version or "–",
+                one.status.value,
+                when(one.updated),
+                redact(one.description),
+            )
+            for one in reversed(history)
+        ]
+        good = revisions.good_revisions(history)
+        count, name = counted(len(history), "revision"), context.target.release
+        back = f"a rollback goes to {good[0].revision} ({good[0].chart.version})" if good else "none to roll back to"
+        return Outcome(
+            summary=f"{count} of {name}; {back}.",
+            facts={
+                "report": [table("Revisions", ("Revision", "Chart", "App", "Status", "When", "Description"), rows)],
+                "rollback_to": {"revision": good[0].revision, "version": good[0].chart.version} if good else None,
+            },
+        )
+
+
+class VersionsReport(ReadingStep):
+    """What the chart's source offers, newest first."""
+
+    name: ClassVar[str] = "report.versions"
+    title: ClassVar[str] = "Versions"
+    timeout: ClassVar[timedelta] = timedelta(minutes=1)
+    params: ClassVar[type[BaseModel]] = Params
+
+    async def run(self, context: StepContext, params: Params, intent: Facts) -> Outcome:
+        """Raises ``Permanent`` where a source cannot list its versions (OCI)."""
+        offered, releases = await asyncio.gather(
+            context.clients.repository.versions(), stored_releases(context.clients)
+        )
+        current = chart_version(releases[-1]) if releases else ""
+        rows = [(one.version, _kind(one, current), when(one.created)[:10], _headline(one)) for one in offered]
+        above = _above(offered, current)
+        newest = next((one for one in above if not _prerelease(one)), None)
+        runs = f"{current} runs; " if current else ""
+        name = context.clients.repository.source.name or "the chart"
+        told = f"newest upgrade {newest.version}" if newest else "there is no newer one"
+        return Outcome(
+            summary=f"{counted(len(offered), 'version')} of {name}; {runs}{told}.",
+            facts={"report": [table("Versions", ("Version", "", "Published", "Changes"), rows)]},
+        )
+
+
+async def _newer(context: StepContext, release: StoredRelease) -> str:
+    try:
+        above = _above(await context.clients.repository.versions(), chart_version(release))
+    except (Temporary, Permanent, BotError) as error:
+        return f"Could not be read: {error.message}"
+    stable = [one.version for one in above if not _prerelease(one)]
+    return listed(stable) if stable else "None."
+
+
+def _above(offered: Sequence[ChartVersion], current: str) -> list[ChartVersion]:
+    now = as_version(current)
+    return [one for one in offered if (found := as_version(one.version)) and (now is None or found > now)]
+
+
+def _prerelease(one: ChartVersion) -> bool:
+    version = as_version(one.version)
+    return bool(version and version.prerelease)
+
+
+def _kind(one: ChartVersion, current: str) -> str:
+    words = [
+        word
+        for word, true in (
+            ("runs now", same_version(one.version, current)),
+            ("pre-release", _prerelease(one)),
+            ("deprecated", one.deprecated),
+        )
+        if true
+    ]
+    return ", ".join(words)
+
+
+def _headline(one: ChartVersion) -> str:
+    """The most urgent change in one line, and how many there are besides."""
+    try:
+        entries = most_urgent_first(parse_changes(one.annotations.get(ANNOTATION, "")))
+    except ValueError:
+        return "(changes cannot be read)"
+    if not entries:
+        return "–"
+    text = redact(str(entries[0]))
+    cut = text if len(text) <= LONGEST_LINE else text[: LONGEST_LINE - 1] + "…"
+    return cut if len(entries) == 1 else f"{cut} (+{len(entries) - 1})"
+
+
+def _release(release: StoredRelease) -> list[dict[str, object]]:
+    chart = release.chart
+    rows = [
+        ("Chart", f"{chart.name} {chart.version}" if chart else "–"),
+        ("App version", chart.app_version if chart and chart.app_version else "–"),
+        ("Revision", f"{release.revision} ({release.status.value})"),
+        ("Deployed", when(release.last_deployed)),
+        ("Description", redact(release.description) or "–"),
+    ]
+    return [table("Release", ("", ""), rows)]
+
+
+def _health(report: HealthReport) -> list[dict[str, object]]:
+    rows = [
+        (
+            one.name,
+            f"{one.ready}/{one.desired}",
+            "healthy" if one.healthy else redact("; ".join(one.problems)) or "not ready",
+        )
+        for one in report.workloads
+    ]
+    sections: list[dict[str, object]] = [table("Workloads", ("Workload", "Pods", "State"), rows)]
+    if report.servers:
+        told = [
+            (
+                one.pod,
+                "yes" if one.ready else "no",
+                one.version or "–",
+                redact("; ".join((*one.complaints, one.error)).strip("; ")),
+            )
+            for one in report.servers
+        ]
+        sections.append(table("Servers", ("Pod", "Ready", "Version", ""), told))
+    return sections

@@ -1,0 +1,115 @@
+"""``helm rollback`` to a named revision. It is never interrupted: a signal would leave the release ``pending-rollback``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import ClassVar
+
+from pydantic import BaseModel
+
+from bot.engine.contract import Done, Facts, NotStarted, Outcome, Reconciled, Repeat, StepContext, Unknown
+from bot.errors import BotError, Evidence, Permanent
+from bot.helm.flags import Wait
+from bot.helm.models import Revision, Status
+from bot.settings import Duration
+from runbooks import evidence, orphans, revisions
+from runbooks.reading import workloads
+from runbooks.steps.common import Params
+
+
+class RollbackParams(Params):
+    """``revision`` defaults to the plan's target; ``hook_timeout`` is what Helm gives each hook."""
+
+    revision: int | None = None
+    hook_timeout: Duration = timedelta(minutes=10)
+
+
+class HelmRollback:
+    """Goes back to the revision that the plan named."""
+
+    name: ClassVar[str] = "helm.rollback"
+    title: ClassVar[str] = "Roll back with Helm"
+    repeat: ClassVar[Repeat] = Repeat.CHECK_FIRST
+    timeout: ClassVar[timedelta] = timedelta(minutes=15)
+    mutates: ClassVar[bool] = True
+    interruptible: ClassVar[bool] = False
+    params: ClassVar[type[BaseModel]] = RollbackParams
+
+    async def intend(self, context: StepContext, params: RollbackParams) -> Facts:
+        """The newest revision before, and where it goes."""
+        current = await context.clients.releases.current()
+        target = await context.clients.releases.get(_wanted(context, params))
+        return {
+            "revision": current.revision,
+            "status": current.status.value,
+            "target_revision": target.revision,
+            "version": target.chart.version if target.chart else "",
+            "host": orphans.here(),
+        }
+
+    async def run(self, context: StepContext, params: RollbackParams, intent: Facts) -> Outcome:
+        """Raises what Helm said, with the state of the pods."""
+        clients, target, wanted = context.clients, context.target, int(intent["target_revision"])
+        await orphans.settled(context, intent)
+        context.progress(f"helm rollback to revision {wanted}")
+        try:
+            await clients.helm.rollback(
+                release=target.release,
+                namespace=target.namespace,
+                revision=wanted,
+                timeout=params.hook_timeout,
+                wait=Wait.HOOKS_ONLY,
+                description=revisions.mark(context.run, f"rollback to {wanted}"),
+                server_side=target.server_side_apply,
+                on_progress=lambda note: context.progress(note.text),
+            )
+        except BotError as error:
+            error.evidence += await self._why(context)
+            error.way_out = f"{error.way_out} Retry, or choose another revision with `rollback REVISION`.".strip()
+            raise
+        now = await clients.releases.current()
+        return _went_back(now.revision, wanted, str(intent.get("version", "")))
+
+    async def reconcile(self, context: StepContext, params: RollbackParams, intent: Facts) -> Reconciled:
+        """A newer revision that is a deployed copy of the target is the effect, whoever made it."""
+        history = await orphans.settled(context, intent)
+        newest, before, wanted = revisions.newest(history), int(intent["revision"]), int(intent["target_revision"])
+        if newest is None:
+            return Unknown(f"The release {context.target.release} is gone.")
+        if newest.revision <= before:
+            return NotStarted()
+        copy = revisions.rolled_back_to(newest) == wanted
+        if copy and newest.status is Status.DEPLOYED:
+            return Done(_went_back(newest.revision, wanted, str(intent.get("version", ""))))
+        if newest.status is Status.PENDING_ROLLBACK and newest.revision == before + 1:
+            return NotStarted()  # cut off in the middle; going back again completes it
+        return Unknown(_unclear(newest, wanted), (evidence.of_history(history),))
+
+    async def _why(self, context: StepContext) -> tuple[Evidence, ...]:
+        try:
+            release = await context.clients.releases.current()
+        except BotError as error:
+            return (Evidence("The release could not be read", str(error)),)
+        return await evidence.of_workloads(context.clients.cluster, workloads(release, context.target.namespace))
+
+
+def _wanted(context: StepContext, params: RollbackParams) -> int:
+    wanted = params.revision or context.plan.get("target_revision")
+    if not wanted:
+        raise Permanent("No revision was named to go back to.", way_out="Use the check rollback.target in the plan.")
+    return int(wanted)
+
+
+def _went_back(revision: int, target: int, version: str) -> Outcome:
+    named = f" ({version})" if version else ""
+    return Outcome(
+        summary=f"Back at revision {target}{named}, which is now revision {revision}.",
+        facts={"revision": revision, "target_revision": target, "version": version},
+    )
+
+
+def _unclear(newest: Revision, wanted: int) -> str:
+    return (
+        f"Revision {newest.revision} ({newest.chart.version}) is {newest.status.value} and not a finished rollback to {wanted}: "
+        f"{newest.description.rstrip('.')}."
+    )
