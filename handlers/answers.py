@@ -63,7 +63,8 @@ def help_(may: Mapping[Word, Sequence[str]], *, command: str, here: str | None) 
     """What the person may type here. ``may``: for each word the targets on which they may."""
     page = Page()
     page.header("What you can ask for")
-    page.section("\n".join(_help_line(word, targets, command=command, here=here) for word, targets in may.items()))
+    page.small(f"Each after {code(command)}, for example {code(f'{command} {next(iter(may)).form}')}.")
+    page.section("\n".join(_help_line(word, targets, here=here) for word, targets in may.items()))
     if all(word.permission is None for word in may):
         page.section("Nothing else yet: no role in the configuration names you. Ask whoever looks after this bot.")
     target = f"Here {code(here)} is meant; " if here else "This channel belongs to no target; "
@@ -71,9 +72,9 @@ def help_(may: Mapping[Word, Sequence[str]], *, command: str, here: str | None) 
     return page.message("What you can ask for: " + ", ".join(word.form for word in may))
 
 
-def _help_line(word: Word, targets: Sequence[str], *, command: str, here: str | None) -> str:
+def _help_line(word: Word, targets: Sequence[str], *, here: str | None) -> str:
     where = f" · only on {', '.join(targets)}" if here and targets and here not in targets else ""
-    return f"{code(f'{command} {word.form}')}\n      {prose(word.summary)}{literal(where)}"
+    return f"{code(word.form)} {prose(word.summary)}{literal(where)}"
 
 
 def runs(found: Sequence[RunRecord], *, what: str, command: str) -> SlackMessage:

@@ -6,6 +6,7 @@ Made for a phone: short lines, the state first, what a person has to decide last
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from itertools import groupby
 
 from bot.slack import report, words
@@ -22,6 +23,7 @@ from bot.store.records import (
 
 METADATA = "aeterna_run"
 """The metadata event type under which a card carries its run's id."""
+_WORTH_SAYING = timedelta(seconds=1)
 _FINDINGS = 8  # of each level; the rest is behind `run ID`
 _STARTED = {RunState.RUNNING, RunState.NEEDS_ATTENTION, RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
 _DECIDING = {RunState.PLANNING, RunState.AWAITING_APPROVAL, RunState.BLOCKED}
@@ -97,9 +99,15 @@ def _state(run: RunRecord) -> str:
     lines = [f"{sign} *{words_}*{_span(run)}"]
     if voices := _voices(run):
         lines.append(voices)
-    if run.note:
+    if run.note and not _said_below(run):
         lines.append(prose(cut(run.note, 600)))
     return "\n".join(lines)
+
+
+def _said_below(run: RunRecord) -> bool:
+    """The engine's note on a failure repeats the step's summary, which stands above the buttons."""
+    step = run.failed_step
+    return step is not None and bool(step.summary) and step.summary in run.note
 
 
 def _span(run: RunRecord) -> str:
@@ -148,20 +156,23 @@ def _lines(run: RunRecord) -> list[str]:
         if pending and run.state.over and len(steps) > 1:
             lines.append(f"{words.STEPS[StepState.PENDING]} {words.count(len(steps), 'step')} not begun")
         else:
-            lines.extend(_step(step) for step in steps)
+            lines.extend(_step(step, said=run.note) for step in steps)
     return lines
 
 
-def _step(step: StepRecord) -> str:
+def _step(step: StepRecord, *, said: str) -> str:
     name = literal(cut(step.title, 80))
     if step.state in (StepState.RUNNING, StepState.FAILED, StepState.UNKNOWN, StepState.WARNING):
         name = f"*{name}*"
-    took = f" · {duration(step.ended_at - step.started_at)}" if step.started_at and step.ended_at else ""
+    took = ""
+    if step.started_at and step.ended_at and (span := step.ended_at - step.started_at) >= _WORTH_SAYING:
+        took = f" · {duration(span)}"
     if step.state is StepState.RUNNING and step.started_at:
         took = f" · since {moment(step.started_at, form='{time_secs}')}"
     more = step.progress if step.state is StepState.RUNNING else step.summary
     detail = ""
-    if more and step.state not in (StepState.FAILED, StepState.UNKNOWN):  # those stand below, whole
+    below = step.state in (StepState.FAILED, StepState.UNKNOWN)  # those stand above the buttons, whole
+    if more and not below and more != said:
         detail = f"\n      {prose(one_line(more, 140))}"
     again = f" · try {step.attempt}" if step.attempt > 1 else ""
     return f"{words.STEPS[step.state]} {name}{took}{again}{detail}"
@@ -172,7 +183,8 @@ def _plan(page: Page, run: RunRecord, *, command: str, whole: bool) -> None:
     if run.plan is None or not run.plan.findings:
         return
     findings = run.plan.findings
-    if not (whole or run.state in _DECIDING):
+    only_plan = run.state is RunState.SUCCEEDED and not run.steps
+    if not (whole or only_plan or run.state in _DECIDING):
         if any(finding.level != "info" for finding in findings):
             page.small(f"Plan: {_counts(findings)} · {code(f'{command} run {run.id}')}")
         return

@@ -90,7 +90,7 @@ class SocketConnection:
     async def _watch(self, handler: AsyncSocketModeHandler) -> None:
         """Returns when the connection has been down too long."""
         loop = asyncio.get_running_loop()
-        connecting = asyncio.create_task(handler.client.connect(), name="slack connect")
+        connecting = asyncio.create_task(handler.client.connect(), name="slack connect")  # type: ignore[no-untyped-call]
         try:
             while True:
                 # the first look comes soon, later ones cost nothing worth saving
