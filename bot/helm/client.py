@@ -81,7 +81,8 @@ class Helm:
 
     async def list(self, namespace: str) -> tuple[ListedRelease, ...]:
         """The releases of a namespace, in every state."""
-        out = await self._read(["list", flags.namespace(namespace), "--all", "--max=0", "--output=json"], namespace)
+        args = ["list", flags.namespace(namespace), *(await self._dialect()).list_all, "--max=0", "--output=json"]
+        out = await self._read(args, namespace)
         return tuple(wire.read_list(out))
 
     async def status(self, release: str, namespace: str, *, revision: int | None = None) -> Release:

@@ -42,6 +42,7 @@ class Dialect:
     wait: Mapping[Wait, tuple[str, ...]]
     server_side: bool
     force_conflicts: tuple[str, ...]
+    list_all: tuple[str, ...]
 
 
 _DIALECTS = {
@@ -49,6 +50,7 @@ _DIALECTS = {
         wait={Wait.HOOKS_ONLY: (), Wait.WATCHER: ("--wait",), Wait.LEGACY: ("--wait",)},
         server_side=False,
         force_conflicts=(),
+        list_all=("--all",),
     ),
     4: Dialect(
         wait={
@@ -58,6 +60,7 @@ _DIALECTS = {
         },
         server_side=True,
         force_conflicts=("--force-conflicts",),
+        list_all=(),
     ),
 }
 # The same in both: --dry-run=server, --reset-values, --labels and --description on upgrade, --is-upgrade.
