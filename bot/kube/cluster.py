@@ -297,7 +297,8 @@ class Cluster:
         it.
         """
         return await self.session.websocket(
-            Call("create", "pods/portforward", "", namespace, pod),
+            # A WebSocket begins as a GET, and since 1.35 the right to create is asked for as well.
+            Call("create", "pods/portforward", "", namespace, pod, also=("get",)),
             f"/api/v1/namespaces/{namespace}/pods/{pod}/portforward?ports={port}",
             protocol="v4.channel.k8s.io",
         )

@@ -64,13 +64,16 @@ class Call:
     group: str = ""
     namespace: str = ""
     name: str = ""
+    also: tuple[str, ...] = ()
+    """Further verbs that the same request needs."""
 
     @property
     def mutates(self) -> bool:
         return self.verb in {"create", "patch", "update", "delete"}
 
     def __str__(self) -> str:
-        what = self.resource + (f"/{self.name}" if self.name else "")
+        joint = " of " if "/" in self.resource else "/"
+        what = self.resource + (f"{joint}{self.name}" if self.name else "")
         return f"{self.verb} {what}" + (f" in namespace {self.namespace}" if self.namespace else "")
 
 
@@ -121,9 +124,9 @@ def _refused(call: Call, status: int, message: str) -> Refused:
             f"The cluster does not accept the credentials ({call}): {message}.",
             way_out="Check the kubeconfig's user or the ServiceAccount's token.",
         )
-    resource = call.resource
+    verbs = ", ".join(f'"{verb}"' for verb in (call.verb, *call.also))
     where = f"a Role in namespace {call.namespace}" if call.namespace else "a ClusterRole"
-    rule = f'{{apiGroups: ["{call.group}"], resources: ["{resource}"], verbs: ["{call.verb}"]}}'
+    rule = f'{{apiGroups: ["{call.group}"], resources: ["{call.resource}"], verbs: [{verbs}]}}'
     return Refused(f"The cluster does not allow to {call}: {message}.", way_out=f"Grant {rule} by {where}.")
 
 

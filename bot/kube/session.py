@@ -206,7 +206,8 @@ class Session:
                 proxy=self._config.proxy,
             )
         except aiohttp.WSServerHandshakeError as error:
-            raise failure_of(call, error.status, error.message) from error
+            # The handshake's answer has no body for us: its status has to speak.
+            raise failure_of(call, error.status, "") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise lost_connection(call, self.server, error, sent=False) from error
 

@@ -125,6 +125,6 @@ async def test_who_may_not_forward_is_told_when_the_session_is_opened(
     await cluster.create(binding)
     config = user_kubeconfig(control_plane.kubeconfig, tmp_path / "kubeconfig", user="reader")
     async with await Cluster.connect(kubeconfig=config, context=None) as reader:
-        with pytest.raises(Refused, match="pods/portforward"):
+        with pytest.raises(Refused, match=r'resources: \["pods/portforward"\], verbs: \["create", "get"\]'):
             async with ServiceAccess(reader).session(namespace=namespace, pod=pod, port=8080):
                 pass

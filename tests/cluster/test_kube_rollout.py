@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
+from bot.errors import Temporary
 from bot.kube import Cluster, ObjectRef, RolloutProgress, watch_rollout
 from bot.kube.diagnose import Problem
 from bot.kube.events import events_of
 from bot.kube.explain import explain
 from bot.kube.objects import Json
 from bot.kube.workloads import health, release_pods
+from dev.controlplane import Running
+from tests.cluster.kube_cut import Relay
 from tests.cluster.kube_objects import IMAGE, daemon_set, deployment, job, ref, stateful_set
 
 BAD = "ghcr.io/kikokikok/aeterna:"
@@ -152,6 +156,46 @@ async def test_one_stuck_workload_does_not_hide_the_ready_ones(cluster: Cluster,
     assert [state.phase for state in result.states] == ["ready", "progressing"]
     assert [stuck.ref.name for stuck in result.stuck] == ["bad"]
     assert any("Events of Deployment/bad" in shown.title for shown in result.stuck[0].evidence)
+
+
+async def test_an_api_server_that_is_away_for_a_while_is_waited_for(
+    cluster: Cluster, control_plane: Running, namespace: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "kubeconfig"
+    async with (
+        Relay.before(control_plane.kubeconfig, copy) as relay,
+        await Cluster.connect(kubeconfig=copy, context=None) as relayed,
+    ):
+        one = ref(deployment(namespace))
+        told = asyncio.Event()
+        following = asyncio.create_task(watch_rollout(relayed, [one], deadline=60, on_progress=lambda _: told.set()))
+        await told.wait()
+        await relay.cut()
+        await cluster.create(deployment(namespace))
+        assert (await watch_rollout(cluster, [one], deadline=60)).ready  # unseen by the other
+        assert not following.done()
+        with pytest.raises(Temporary, match="cannot be reached"):
+            await relayed.get_ref(one)
+        await relay.mend()
+        assert (await following).ready
+
+
+async def test_an_api_server_that_is_away_at_the_deadline_leaves_the_reasons_open(
+    control_plane: Running, namespace: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "kubeconfig"
+    async with (
+        Relay.before(control_plane.kubeconfig, copy) as relay,
+        await Cluster.connect(kubeconfig=copy, context=None) as relayed,
+    ):
+        told = asyncio.Event()
+        one = ref(deployment(namespace))
+        following = asyncio.create_task(watch_rollout(relayed, [one], deadline=2, on_progress=lambda _: told.set()))
+        await told.wait()
+        await relay.cut()
+        result = await following
+    assert result.ended == "deadline"
+    assert [shown.title for shown in result.stuck[0].evidence] == ["The reasons could not be read"]
 
 
 async def test_a_cancelled_rollout_leaves_no_task_behind(cluster: Cluster, namespace: str) -> None:
