@@ -56,6 +56,12 @@ class Failure:
         return (Evidence(f"helm {self.command}", self.text),) if self.text else ()
 
 
+# Two of the schema library's messages repeat the value itself: those on a pattern and on a format.
+_SECRET_VALUE = re.compile(
+    r"(?P<place>^- at '[^']*(?:passw|secret|token|credential|key|dsn|auth)[^'/]*': )'.*'"
+    r"(?P<verdict> (?:does not match|is not valid) )",
+    re.M | re.I,
+)
 _PREFIX = re.compile(r"^(?:(?:UPGRADE|INSTALLATION|ROLLBACK) FAILED|execution error): ", re.M)
 
 
@@ -72,6 +78,7 @@ def error_text(stderr: str) -> str:
         if not is_log_line(line):
             kept.append(line)
     text = "\n".join(kept).strip().removeprefix("Error: ")
+    text = _SECRET_VALUE.sub(r"\g<place>(hidden)\g<verdict>", text)
     text = text.removesuffix("Use --debug flag to render out invalid YAML").rstrip()
     while (shorter := _PREFIX.sub("", text, count=1)) != text and _PREFIX.match(text):
         text = shorter
@@ -312,9 +319,18 @@ def _conflict(failure: Failure, match: re.Match[str]) -> BotError:
     )
 
 
+_OBJECT = re.compile(r"for object (?:[^/\s]*/)?(?P<name>\S+) \S+, Kind=(?P<kind>\w+): (?P<why>.+)", re.S)
+_INVALID = re.compile(r'^\S+ "[^"]+" is invalid: ')
+_LONG_VALUE = re.compile(r"Invalid value: .{60,}: (?=[^:]+$)", re.S)
+
+
 def _refused_object(failure: Failure, match: re.Match[str]) -> BotError:
+    found = _OBJECT.search(failure.text)
+    why = _INVALID.sub("", found["why"]) if found else failure.text
+    why = _LONG_VALUE.sub("Invalid value: …: ", why)
+    which = f"{found['kind']} {found['name']}" if found else "an object of the chart"
     return ManifestRefused(
-        f"The API server does not take an object of the chart: {_cut(failure.text)}",
+        f"The API server does not take {which}: {_cut(why)}",
         way_out="The chart or the values must change.",
         evidence=failure.evidence,
     )

@@ -86,6 +86,8 @@ def _from_helm4(pairs: dict[str, str]) -> Progress | None:
     message, name, kind = pairs.get("msg", ""), pairs.get("name", ""), pairs.get("kind", "")
     if message == "waiting for resource":
         status = pairs.get("actualStatus", "")
+        if status == "Unknown":  # not looked at yet
+            return None
         return Progress(kind, name, status, f"{kind} {name}: {status}")
     if message == "waiting for resources":
         return Progress("", "", "waiting", f"waiting for {pairs.get('count', '?')} resources")

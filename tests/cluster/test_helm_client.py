@@ -19,7 +19,7 @@ import psutil
 import pytest
 import yaml
 
-from bot.errors import BotError, OutcomeUnknown, Permanent
+from bot.errors import OutcomeUnknown, Permanent
 from bot.helm.charts import ChartSource
 from bot.helm.client import Helm
 from bot.helm.environment import HelmSettings
@@ -329,12 +329,15 @@ async def test_a_rollback_that_fails_says_what_is_not_ready(bench: Bench) -> Non
     assert [r.kind for r in caught.value.resources] == ["Deployment"]
 
 
-async def test_two_upgrades_at_once_give_one_revision_and_one_refusal(bench: Bench) -> None:
+async def test_an_upgrade_during_another_is_refused_and_does_it_no_harm(bench: Bench) -> None:
     await bench.upgrade("0.2.0")
-    results = await asyncio.gather(bench.upgrade("0.2.1"), bench.upgrade("0.2.1"), return_exceptions=True)
-    refused = [result for result in results if isinstance(result, BotError)]
-    assert [type(error) for error in refused] == [ReleasePending]
-    assert [s.status for s in await bench.store.states()] == [Status.SUPERSEDED, Status.DEPLOYED]
+    first = asyncio.create_task(bench.upgrade(BadVersion.NEVER_READY, timeout=timedelta(seconds=6)))
+    await recorded(bench, 2)
+    with pytest.raises(ReleasePending):
+        await bench.upgrade("0.2.1")
+    with pytest.raises(NotReadyInTime):
+        await first
+    assert [s.status for s in await bench.store.states()] == [Status.DEPLOYED, Status.FAILED]
 
 
 async def test_an_account_without_rights_is_told_what_it_lacks(

@@ -109,6 +109,17 @@ def test_values_against_the_schema_are_told_field_by_field() -> None:
     assert "server.replicas: minimum: got 0, want 1" in error.message
 
 
+def test_a_secret_that_the_schema_refuses_is_not_repeated() -> None:
+    error = fail(
+        "Error: values don't meet the specifications of the schema(s) in the following chart(s):\n"
+        "c:\n- at '/db/password': 'hunter2' does not match pattern '^.{12,}$'\n- at '/name': 'x y' does not match pattern '^a'\n"
+    )
+    assert isinstance(error, ValuesRefused)
+    assert error.fields[0] == FieldProblem("c", "db.password", "(hidden) does not match pattern '^.{12,}$'")
+    assert error.fields[1].problem == "'x y' does not match pattern '^a'"
+    assert "hunter2" not in f"{error} {error.evidence}"
+
+
 def test_what_was_not_ready_is_named_with_its_reason() -> None:
     error = fail(
         'level=WARN msg="upgrade failed" name=aeterna error="resource ..."\n'
@@ -171,6 +182,17 @@ def test_fields_of_another_manager_are_named_with_their_owner() -> None:
     assert isinstance(error, ApplyConflict)
     assert error.conflicts["kubectl"] == (".spec.replicas",)
     assert "kubectl owns .spec.replicas" in error.message
+
+
+def test_an_object_that_is_refused_is_named_without_its_whole_content() -> None:
+    error = fail(
+        "Error: UPGRADE FAILED: server-side apply failed for object prod/aeterna-qdrant apps/v1, Kind=StatefulSet: "
+        'StatefulSet.apps "aeterna-qdrant" is invalid: spec.volumeClaimTemplates: Invalid value: '
+        '[{"name":"qdrant-storage","Spec":{"AccessModes":["ReadWriteOnce"],"Selector":null}}]: field is immutable\n'
+    )
+    assert error.message == (
+        "The API server does not take StatefulSet aeterna-qdrant: spec.volumeClaimTemplates: Invalid value: …: field is immutable"
+    )
 
 
 MEANINGS: list[tuple[str, type[BotError]]] = [

@@ -49,7 +49,16 @@ def test_lines_that_matter_become_notes(line: str, note: Progress) -> None:
     assert parse_progress(line) == note
 
 
-@pytest.mark.parametrize("line", ["", "Error: x", 'level=DEBUG msg="Chart path" path=/x', f"x.go:1: {STAMP} anything"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "Error: x",
+        HELM4.replace("InProgress", "Unknown"),
+        'level=DEBUG msg="Chart path" path=/x',
+        f"x.go:1: {STAMP} anything",
+    ],
+)
 def test_other_lines_are_no_progress(line: str) -> None:
     assert parse_progress(line) is None
 
