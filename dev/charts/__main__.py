@@ -11,16 +11,17 @@ import json
 from pathlib import Path
 
 from dev.charts import GOOD_VERSIONS, ChartRepository
-from dev.standins.lifetime import until_stopped
+from dev.standins.lifetime import Lifetime
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
+    lifetime = Lifetime()
     versions = None
     if arguments.good_only:
         versions = [*GOOD_VERSIONS, *arguments.also]
     async with ChartRepository.running(arguments.write_to, port=arguments.port, versions=versions) as repository:
         print(json.dumps({"url": repository.url, "versions": repository.versions}), flush=True)
-        await until_stopped()
+        await lifetime.over()
 
 
 def main() -> None:

@@ -11,14 +11,15 @@ import json
 import logging
 from pathlib import Path
 
-from dev.standins.lifetime import until_stopped
+from dev.standins.lifetime import Lifetime
 from dev.standins.running import CONTROL, POD_PORTS, Standins
 
 
 async def _serve(kubeconfig: Path, ports: dict[str, int]) -> None:
+    lifetime = Lifetime()
     async with Standins.running(kubeconfig=kubeconfig, ports=ports) as standins:
         print(json.dumps(standins.ports), flush=True)
-        await until_stopped()
+        await lifetime.over()
 
 
 def main() -> None:

@@ -10,15 +10,19 @@ _LOOK_EVERY = 0.5
 """Seconds between looks at the parent; nothing portable reports its end."""
 
 
-async def until_stopped() -> None:
-    """Return on SIGTERM, on Ctrl-C, or when the parent process has ended, even by SIGKILL."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    parent = os.getppid()
-    while not stopped.is_set() and os.getppid() == parent:
-        try:
-            await asyncio.wait_for(stopped.wait(), _LOOK_EVERY)
-        except TimeoutError:
-            continue
+class Lifetime:
+    """Listens for SIGTERM and Ctrl-C from its making on: make it in the loop, before telling anybody of the process."""
+
+    def __init__(self) -> None:
+        self._stopped = asyncio.Event()
+        self._parent = os.getppid()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stopped.set)
+
+    async def over(self) -> None:
+        """Return when the process was told to stop or its parent has ended, even by SIGKILL."""
+        while not self._stopped.is_set() and os.getppid() == self._parent:
+            try:
+                await asyncio.wait_for(self._stopped.wait(), _LOOK_EVERY)
+            except TimeoutError:
+                continue
