@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class PostgresBackup:
         """Raises ``Permanent`` with the operator's words and the backup's events."""
         operator, database = CloudNativePG(context.clients.cluster), context.target.database
         namespace, name = context.target.namespace, str(intent["backup"])
+        end = asyncio.get_running_loop().time() + database.timeout.total_seconds()
         try:
             await operator.create_backup(
                 namespace, str(intent["cluster"]), name, method=database.method, labels={RUN_LABEL: context.run.id}
@@ -70,7 +72,7 @@ class PostgresBackup:
             # read back, because a watch tells what was said, not what is there
             found = await operator.get_backup(namespace, name)
         except Temporary as error:
-            if "not taken up" in error.message or " after " in error.message:
+            if asyncio.get_running_loop().time() >= end:  # it is still going on; asking again would only wait again
                 evidence = await _events(context, name)
                 raise Permanent(error.message, way_out=error.way_out, evidence=evidence) from error
             raise

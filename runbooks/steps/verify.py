@@ -71,7 +71,8 @@ class VerifyRelease(ReadingStep):
         end = loop.time() + params.patience.total_seconds()
         while True:
             report, current = await _report(context)
-            expected = params.version or str(context.plan.get("new_app_version") or current) or None
+            wanted = params.version or str(context.plan.get("new_app_version") or current)
+            expected = wanted.removeprefix("v") or None
             wrong = _problems(report, expected, baseline, context.target)
             if not wrong or loop.time() + _PAUSE > end:
                 break

@@ -1,0 +1,244 @@
+"""Each check of a plan against a real release: what it finds, what it binds the approval to, what it never shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.engine.contract import Level
+from bot.kube import Cluster
+from dev.charts import BadVersion, light_values
+from dev.controlplane import Running
+from tests.cluster.runbook_world import World, blockers, texts, warnings, world_of
+
+
+@pytest.fixture
+async def world(
+    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
+) -> AsyncIterator[World]:
+    async with world_of(
+        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
+    ) as world:
+        yield world
+
+
+async def test_a_healthy_release_is_described_and_bound_to_its_revision(world: World) -> None:
+    await world.install("0.1.0", settled=False)
+    result = await world.check("helm.release")
+    assert result.findings == ()
+    assert result.bindings == {"release revision": "1 (deployed)"}
+    assert dict(result.facts) == {
+        "current_version": "0.1.0",
+        "current_app_version": "0.1.0",
+        "revision": 1,
+        "status": "deployed",
+        "rollback_to": {"revision": 1, "version": "0.1.0"},
+        "no_database": True,
+        "no_vector_store": True,
+    }
+
+
+async def test_no_release_is_a_blocker_with_the_way_out(world: World) -> None:
+    result = await world.check("helm.release")
+    assert blockers(result) == [f"There is no release `aeterna` in namespace `{world.namespace}`."]
+    assert "Install it first" in result.findings[0].way_out
+
+
+async def test_a_pending_release_is_a_blocker_that_says_since_when_and_how_it_ends(world: World) -> None:
+    await world.install("0.1.0", settled=False)
+    await world.leave_pending("pending-upgrade", description="Preparing upgrade")
+    result = await world.check("helm.release")
+    assert "Revision 2 is pending-upgrade since" in blockers(result)[0]
+    assert "`rollback 1` ends it" in result.findings[0].way_out
+
+
+async def test_a_failed_release_is_a_warning_and_the_way_back_is_the_last_good_revision(world: World) -> None:
+    await world.install("0.1.0", settled=False)
+    await world.leave_pending("failed", description='Upgrade "aeterna" failed: boom')
+    result = await world.check("helm.release")
+    assert "The newest revision 2 failed" in warnings(result)[0]
+    assert result.facts["rollback_to"] == {"revision": 1, "version": "0.1.0"}
+
+
+async def test_an_upgrade_is_planned_with_what_lies_between_and_its_changes(world: World) -> None:
+    await world.install("0.1.0", settled=False)
+    world.asking(version="0.2.1")
+    plan = await world.plan("chart.version", "changelog")
+    assert not blockers(plan["chart.version"])
+    assert "Between 0.1.0 and 0.2.1 lie 0.2.0." in texts(plan["chart.version"], Level.INFO)
+    assert len(plan["chart.version"].bindings["chart digest"]) == 64
+    assert plan["chart.version"].facts["new_app_version"] == "0.2.1"
+    assert plan["changelog"].facts["versions_between"] == ["0.2.0", "0.2.1"]
+    (file,) = plan["changelog"].files
+    assert "OPAL 0.8.0 closes a leak" in file.text
+    assert file.text.index("\n0.2.1 (source") < file.text.index("\n0.2.0 (source")
+
+
+async def test_breaking_changes_and_a_database_that_cannot_go_back_are_warnings(world: World) -> None:
+    await world.install("0.2.1", settled=False)
+    world.asking(version="0.3.0")
+    result = await world.check("changelog")
+    assert any("observability.logging.level" in text for text in warnings(result))
+    assert any("the database cannot go back" in text for text in warnings(result))
+    assert result.facts["database_reversible"] is False
+
+
+async def test_a_step_without_migration_notes_is_said_plainly(world: World) -> None:
+    await world.install("0.2.0", settled=False)
+    world.asking(version="0.2.1")
+    result = await world.check("changelog")
+    assert "No migration notes found for 0.2.0 → 0.2.1." in texts(result, Level.INFO)
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "way_out"),
+    [
+        ("0.2.99", "There is no version `0.2.99`", "0.2.9"),
+        ("0.2.0", "0.2.0 is what runs now.", "verify"),
+        ("0.1.0", "this is a downgrade", "rollback"),
+    ],
+)
+async def test_a_version_that_is_no_upgrade_is_a_blocker(world: World, version: str, said: str, way_out: str) -> None:
+    await world.install("0.2.0", settled=False)
+    world.asking(version=version)
+    result = await world.check("chart.version")
+    assert said in blockers(result)[0]
+    assert way_out in result.findings[0].way_out
+
+
+async def test_a_repository_that_is_gone_is_a_blocker_and_no_crash(world: World) -> None:
+    await world.install("0.1.0", settled=False)
+    await world.repository.offline()
+    world.asking(version="0.2.1")
+    result = await world.check("chart.version")
+    assert blockers(result)[0].startswith("Fetching the chart could not be done: The chart repository")
+
+
+async def test_values_are_compared_and_secrets_never_shown(world: World) -> None:
+    values = {**light_values(), "redis": {"password": "tr0ub4dor"}}
+    values["aeterna"]["features"] = {"radkit": True}
+    await world.install("0.2.1", values, settled=False)
+    file = world.directory / "prod.yaml"
+    file.write_text(
+        json.dumps({"redis": {"password": "c0rrect-horse"}, "llm": {"provider": "openai"}}), encoding="utf-8"
+    )
+    world.configure(values=[file])
+    world.asking(version="0.3.0")
+    result = await world.check("values.compare")
+    assert any("aeterna.features.radkit is set, and 0.3.0 no longer has it" in text for text in warnings(result))
+    (shown,) = result.files
+    assert "redis.password: [redacted] → [redacted]" in shown.text
+    assert 'llm.provider: "none" → "openai"' in shown.text
+    assert "horse" not in repr(result)
+    assert "tr0ub4dor" not in repr(result)
+    assert result.bindings == {"values": result.facts["values_digest"]}
+
+
+async def test_other_values_give_another_binding(world: World) -> None:
+    await world.install("0.1.0", settled=False)
+    world.asking(version="0.2.1")
+    before = (await world.check("values.compare")).bindings
+    assert (await world.check("values.compare")).bindings == before
+    file = world.directory / "prod.yaml"
+    file.write_text("llm: {provider: openai}\n", encoding="utf-8")
+    world.configure(values=[file])
+    assert (await world.check("values.compare")).bindings != before
+
+
+async def test_values_that_the_new_schema_refuses_are_blockers_with_their_field(world: World) -> None:
+    await world.install("0.2.1", settled=False)
+    world.asking(version=BadVersion.SCHEMA_REFUSES)
+    plan = await world.plan("values.compare", "manifests.dry_run", "capacity")
+    assert blockers(plan["values.compare"]) == ["Values: aeterna needs tenantSlug."]
+    assert any("aeterna" in text for text in blockers(plan["manifests.dry_run"]))
+    assert not blockers(plan["capacity"])
+
+
+async def test_the_manifest_is_rehearsed_and_counted(world: World) -> None:
+    await world.install("0.2.0", settled=False)
+    world.asking(version="0.2.1")
+    result = await world.check("manifests.dry_run")
+    assert not blockers(result)
+    assert (result.facts["objects_created"], result.facts["objects_removed"]) == (0, 0)
+    assert result.facts["objects_changed"] > 0
+    assert set(result.bindings) == {"manifest", "apply mode"}
+    assert "terminationGracePeriodSeconds" in result.files[0].text
+    assert (await world.check("manifests.dry_run")).bindings == result.bindings
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        (BadVersion.TEMPLATES_DO_NOT_RENDER, "service.yaml"),
+        (BadVersion.REQUIRED_VALUE_MISSING, "audit.sink is required"),
+    ],
+)
+async def test_a_chart_that_does_not_render_is_one_blocker_with_its_template(
+    world: World, version: BadVersion, said: str
+) -> None:
+    await world.install("0.2.1", settled=False)
+    world.asking(version=version)
+    result = await world.check("manifests.dry_run")
+    assert len(blockers(result)) == 1
+    assert said in blockers(result)[0]
+
+
+async def test_refusals_of_the_api_server_and_lost_databases_are_found_before_anything_is_done(world: World) -> None:
+    await world.install("0.2.1", {})
+    for version, said in (
+        (BadVersion.IMMUTABLE_FIELD, "StatefulSet/aeterna-qdrant"),
+        (BadVersion.DATABASE_REFUSED, "Cluster/aeterna-cnpg"),
+        (BadVersion.BACKENDS_VANISH, "Cluster/aeterna-cnpg would be deleted"),
+    ):
+        world.asking(version=version)
+        plan = await world.plan("manifests.dry_run")
+        assert any(said in text for text in blockers(plan["manifests.dry_run"])), plan["manifests.dry_run"].findings
+    world.asking(version=BadVersion.CANNOT_BE_SCHEDULED)
+    assert "more than any node has" in blockers(await world.check("capacity"))[0]
+    world.asking(version="0.3.0")
+    assert not blockers(await world.check("manifests.dry_run"))
+    assert texts(await world.check("health.now"), Level.INFO) == ["6 workloads healthy before the change."]
+
+
+async def test_problems_that_are_there_already_are_warnings(world: World) -> None:
+    values = light_values()
+    values["aeterna"]["image"] = {"tag": "0.1.0-crash"}
+    await world.install("0.1.0", values, settled=False)
+    result = await world.check("health.now")
+    assert warnings(result)[0].startswith("Already now: ")
+    assert result.facts["healthy_before"] is False
+
+
+async def test_a_rollback_names_the_newest_good_revision_and_refuses_one_that_is_not_there(world: World) -> None:
+    await world.install("0.1.0", settled=False)
+    await world.install("0.2.0", settled=False)
+    world.asking("rollback", revision=None)
+    result = await world.check("rollback.target")
+    assert not blockers(result)
+    assert (result.facts["target_revision"], result.facts["new_version"]) == (1, "0.1.0")
+    assert result.bindings == {"release revision": "2 (deployed)", "target revision": "1"}
+    world.asking("rollback", revision=7)
+    missing = await world.check("rollback.target")
+    assert blockers(missing) == ["There is no revision 7."]
+    assert "1 (0.1.0)" in missing.findings[0].way_out
+    world.asking("rollback", revision=2)
+    assert blockers(await world.check("rollback.target")) == ["Revision 2 is what runs now."]
+
+
+async def test_a_rollback_out_of_a_pending_release_is_allowed_with_a_warning(world: World) -> None:
+    await world.install("0.1.0", settled=False)
+    await world.leave_pending("pending-upgrade")
+    world.asking("rollback", revision=None)
+    result = await world.check("rollback.target")
+    assert not blockers(result)
+    assert any("pending-upgrade" in text for text in warnings(result))
+    assert result.facts["target_revision"] == 1
+
+
+async def test_a_first_release_has_nothing_to_go_back_to(world: World) -> None:
+    await world.install("0.1.0", settled=False)
+    world.asking("rollback", revision=None)
+    assert "no good revision" in blockers(await world.check("rollback.target"))[0]
