@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from bot.errors import BotError, OutcomeUnknown, Permanent, Refused, Temporary, UserMistake
 from bot.slack import card, words
-from bot.slack.markup import code, cut, literal, moment, preformatted, prose, tail
+from bot.slack.markup import INDENT, code, cut, literal, moment, preformatted, prose, tail
 from bot.slack.render import Page, SlackMessage
 from bot.store.records import RunRecord
 from handlers.vocabulary import Word
@@ -92,7 +92,7 @@ def runs(found: Sequence[RunRecord], *, what: str, command: str) -> SlackMessage
 def _run_line(run: RunRecord) -> str:
     sign, text = words.STATES[run.state]
     when = moment(run.created_at, form="{date_short_pretty} {time}")
-    return f"{sign} {code(run.id)} {literal(card.title(run))}\n      {text} · <@{run.requested_by}> · {when}"
+    return f"{sign} {code(run.id)} {literal(card.title(run))}\n{INDENT}{text} · <@{run.requested_by}> · {when}"
 
 
 def locks(held: Mapping[str, RunRecord | None], *, command: str) -> SlackMessage:
@@ -107,7 +107,7 @@ def locks(held: Mapping[str, RunRecord | None], *, command: str) -> SlackMessage
         since = moment(run.started_at or run.updated_at, form="{date_short_pretty} {time}")
         lines.append(
             f"🔒 *{literal(target)}* is held by {code(run.id)} since {since}\n"
-            f"      {literal(card.title(run))}, asked by <@{run.requested_by}>, {words.state(run.state)} · "
+            f"{INDENT}{literal(card.title(run))}, asked by <@{run.requested_by}>, {words.state(run.state)} · "
             f"{code(f'{command} cancel {run.id}')}"
         )
     page.section("\n".join(lines))

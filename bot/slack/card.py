@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import groupby
 
 from bot.slack import report, words
-from bot.slack.markup import code, cut, duration, literal, moment, one_line, prose
+from bot.slack.markup import INDENT, code, cut, duration, literal, moment, one_line, prose
 from bot.slack.render import Button, Page, SlackMessage
 from bot.store.records import (
     Decision,
@@ -71,8 +71,7 @@ def spoken(run: RunRecord) -> str:
     """The card in one sentence, for notifications and screen readers."""
     parts = [title(run), words.STATES[run.state][1]]
     if run.state in _STARTED and run.steps:
-        done = sum(step.state in (StepState.DONE, StepState.WARNING, StepState.SKIPPED) for step in run.steps)
-        parts.append(f"{done} of {len(run.steps)} steps")
+        parts.append(f"{_done(run)} of {len(run.steps)} steps")
     if run.failed_step is not None and run.state not in (RunState.RUNNING, RunState.ROLLED_BACK):
         parts.append(one_line(run.failed_step.summary, 200))
     elif run.state is RunState.AWAITING_APPROVAL:
@@ -83,13 +82,16 @@ def spoken(run: RunRecord) -> str:
 # -- parts --------------------------------------------------------------------------------------------------
 
 
+def _done(run: RunRecord) -> int:
+    return sum(step.state in (StepState.DONE, StepState.WARNING, StepState.SKIPPED) for step in run.steps)
+
+
 def _short(version: object) -> str:
     return one_line(str(version), 40)
 
 
 def _who(run: RunRecord) -> str:
-    when = moment(run.created_at, form="{date_short_pretty} {time}")
-    return f"{code(run.id)} · asked by <@{run.requested_by}> · {when}"
+    return f"{code(run.id)} · asked by <@{run.requested_by}>"  # Slack itself shows when
 
 
 def _state(run: RunRecord) -> str:
@@ -111,8 +113,6 @@ def _said_below(run: RunRecord) -> bool:
 
 
 def _span(run: RunRecord) -> str:
-    if run.state is RunState.RUNNING and run.started_at:
-        return f" since {moment(run.started_at)}"
     if run.ended_at and run.started_at:
         return f" after {duration(run.ended_at - run.started_at)}"
     if run.state is RunState.AWAITING_APPROVAL and run.expires_at:
@@ -142,9 +142,8 @@ def _progress(page: Page, run: RunRecord) -> None:
         steps = " → ".join(literal(cut(step.title, 60)) for step in run.steps if step.state is not StepState.SKIPPED)
         page.section(f"*What will be done*\n{steps}")
         return
-    over = sum(step.state not in (StepState.PENDING, StepState.RUNNING) for step in run.steps)
     if len(run.steps) <= 20:
-        page.section("".join(words.SQUARES[step.state] for step in run.steps) + f"  {over}/{len(run.steps)}")
+        page.section("".join(words.SQUARES[step.state] for step in run.steps) + f"  {_done(run)} of {len(run.steps)}")
     page.section("\n".join(_lines(run)))
 
 
@@ -173,7 +172,7 @@ def _step(step: StepRecord, *, said: str) -> str:
     detail = ""
     below = step.state in (StepState.FAILED, StepState.UNKNOWN)  # those stand above the buttons, whole
     if more and not below and more != said:
-        detail = f"\n      {prose(one_line(more, 140))}"
+        detail = f"\n{INDENT}{prose(one_line(more, 140))}"
     again = f" · try {step.attempt}" if step.attempt > 1 else ""
     return f"{words.STEPS[step.state]} {name}{took}{again}{detail}"
 
@@ -203,7 +202,7 @@ def _plan(page: Page, run: RunRecord, *, command: str, whole: bool) -> None:
 
 
 def _finding(finding: FindingRecord) -> str:
-    way_out = f"\n      ↳ {prose(cut(finding.way_out, 300))}" if finding.way_out else ""
+    way_out = f"\n{INDENT}↳ {prose(cut(finding.way_out, 300))}" if finding.way_out else ""
     return f"{words.LEVELS.get(finding.level, '▪️')} {prose(cut(finding.text, 400))}{way_out}"
 
 

@@ -7,12 +7,19 @@ channels, for people who have the permission. What only the asking person sees m
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from typing import Protocol
 
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.errors import Refused, Temporary, UserMistake
 from bot.settings import Configuration, Target
 from bot.slack.calls import SlackRefused, call
+
+
+class Names(Protocol):
+    """Names of channels by id."""
+
+    async def name(self, channel: str) -> str | None: ...
 
 
 class ChannelNames:
@@ -36,7 +43,7 @@ class ChannelNames:
 class Channels:
     """Finds the target of a command."""
 
-    def __init__(self, *, config: Configuration, names: ChannelNames) -> None:
+    def __init__(self, *, config: Configuration, names: Names) -> None:
         self._config = config
         self._names = names
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bot.slack import words
-from bot.slack.markup import code, cut, literal, moment, prose
+from bot.slack.markup import code, cut, literal, prose
 from bot.slack.render import Button, Page, SlackMessage
 from bot.store.records import RunRecord, RunState, StepState
 
@@ -38,7 +38,7 @@ def message(run: RunRecord, parts: Sequence[Any], *, buttons: Sequence[Button], 
         page.section(f"{sign} *{prose(cut(summaries[-1], 600))}*")
     for part in parts:
         _part(page, part)
-    page.small(f"{code(run.id)} · asked by <@{run.requested_by}> · {moment(run.ended_at or run.updated_at)}")
+    page.small(f"{code(run.id)} · asked by <@{run.requested_by}>")
     page.buttons(buttons, block_id=f"run-{run.id}")
     return page.message(literal(". ".join([title, *summaries[-1:]])))
 
@@ -56,9 +56,10 @@ def _part(page: Page, part: Any) -> None:
         page.section(f"{head}_none_")
         return
     names, *lines = rows
-    page.section(head + "\n".join(_row(line) for line in lines[:_ROWS]))
-    left = f" · {len(lines) - _ROWS} more are not shown" if len(lines) > _ROWS else ""
-    page.small(" · ".join(literal(str(name)) for name in names) + left)
+    columns = " · ".join(literal(str(name)) for name in names)
+    page.section(f"{head}_{columns}_\n" + "\n".join(_row(line) for line in lines[:_ROWS]))
+    if len(lines) > _ROWS:
+        page.small(f"{words.count(len(lines) - _ROWS, 'row')} more are not shown.")
 
 
 def _row(cells: Sequence[Any]) -> str:

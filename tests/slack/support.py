@@ -233,9 +233,9 @@ class Bot:
         """The newest card (it has buttons or a run's id) that shows all of these parts."""
         return await self.slack.wait_for(
             channel,
-            lambda m: m.ephemeral_to is None
-            and m.thread_ts in (None, m.ts)
-            and all(part in everything(m) for part in parts),
+            lambda m: (
+                m.ephemeral_to is None and m.thread_ts in (None, m.ts) and all(part in everything(m) for part in parts)
+            ),
             within,
         )
 
@@ -273,8 +273,13 @@ async def running_bot(
     database = Database(settings.database_url.get_secret_value())
     await database.ready()
     outbox = Outbox(database)
-    woken: list[Any] = []
-    journal = Journal(database, outbox, changed=lambda run: [wake(run) for wake in woken] and None)
+    workers: list[Worker] = []
+
+    def changed(run_id: str) -> None:
+        for one in workers:
+            one.wake(run_id)
+
+    journal = Journal(database, outbox, changed=changed)
     config = settings.config
 
     async def no_clients(_target: object) -> TargetClients:
@@ -291,7 +296,7 @@ async def running_bot(
         workspace=workspace,
     )
     worker = Worker(journal=journal, executor=executor, owner=secrets.token_hex(4), lease=config.engine.lease)
-    woken.append(worker.wake)
+    workers.append(worker)
     desk = Desk(journal=journal, database=database, runbooks=script, configuration=config)
     async with slack_clients(settings) as clients:
         entrance = register(settings=settings, clients=clients, desk=desk)

@@ -1,0 +1,229 @@
+"""The card in every state: what it shows, and that Slack takes it whatever the run holds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.slack.card import card, title
+from bot.slack.render import Button, SlackMessage
+from bot.slack.thread import reply
+from bot.store.records import (
+    ApprovalRecord,
+    Decision,
+    FindingRecord,
+    PlanRecord,
+    RunRecord,
+    RunState,
+    StepRecord,
+    StepState,
+)
+from dev.slack.blocks import ALL_BLOCKS_TEXT, block_problems, text_length
+
+START = datetime(2026, 1, 2, 10, tzinfo=UTC)
+
+
+def plan(*findings: FindingRecord, **facts: Any) -> PlanRecord:
+    known = {"rollback_to": {"revision": 3, "version": "0.2.0"}, "to_version": "0.2.1", **facts}
+    return PlanRecord(digest="d1", findings=findings, facts=known, bindings={})
+
+
+def step(number: int, state: StepState, summary: str = "", **more: Any) -> StepRecord:
+    outcome = {"summary": summary, "facts": {}, **more.pop("outcome", {})} if summary else None
+    return StepRecord(number, f"s{number}", "scripted", f"Step {number}", state, outcome=outcome, **more)
+
+
+def a_run(state: RunState = RunState.AWAITING_APPROVAL, **changes: Any) -> RunRecord:
+    base: dict[str, Any] = {
+        "id": "r-abc234",
+        "key": "k",
+        "target": "prod",
+        "runbook": "upgrade",
+        "runbook_text": "",
+        "inputs": {"version": "0.2.1"},
+        "state": state,
+        "mutates": True,
+        "requested_by": "U0ALICE",
+        "channel": "C0OPS",
+        "created_at": START,
+        "updated_at": START,
+        "plan": plan(),
+        "approvals_needed": 1,
+    }
+    return RunRecord(**{**base, **changes})
+
+
+def shown(message: SlackMessage) -> str:
+    parts: list[str] = []
+    for block in message.blocks:
+        if "elements" in block and block["type"] == "context":
+            parts += [element["text"] for element in block["elements"]]
+        elif "text" in block:
+            parts.append(block["text"]["text"])
+    return "\n".join(parts)
+
+
+def accepted(message: SlackMessage) -> None:
+    assert block_problems(list(message.blocks)) == []
+    assert text_length(list(message.blocks)) <= ALL_BLOCKS_TEXT
+    assert message.text
+
+
+def test_a_waiting_card_says_who_has_to_decide_about_what_until_when() -> None:
+    findings = (
+        FindingRecord("values", "info", "2 values differ"),
+        FindingRecord("schema", "warning", "`image.tag` is deprecated", "Use `image.version`."),
+    )
+    text = shown(card(a_run(plan=plan(*findings), expires_at=START + timedelta(hours=4))))
+    assert "🚀 Upgrade prod · 0.2.0 → 0.2.1" in text
+    assert "✋ *Waiting for approval* until <!date^" in text
+    assert "0 of 1, needs someone else than <@U0ALICE>" in text
+    assert "⚠️ `image.tag` is deprecated" in text
+    assert "↳ Use `image.version`." in text
+    assert "2 values differ" in text
+
+
+def test_a_running_card_shows_the_bar_and_what_is_under_way() -> None:
+    steps = (
+        step(1, StepState.DONE, "backup b1", started_at=START, ended_at=START + timedelta(seconds=75)),
+        step(2, StepState.RUNNING, progress="2 of 3 pods", started_at=START),
+        step(3, StepState.PENDING),
+    )
+    voice = ApprovalRecord("U0BOB", Decision.APPROVE, "d1", START)
+    message = card(a_run(RunState.RUNNING, steps=steps, approvals=(voice,), started_at=START))
+    text = shown(message)
+    assert "🟩🟦⬜  1 of 3" in text
+    assert "✅ Step 1 · 1 min 15 s" in text
+    assert "2 of 3 pods" in text
+    assert "Approved by <@U0BOB>" in text
+    assert message.text == "🚀 Upgrade prod · 0.2.0 → 0.2.1 · Running · 1 of 3 steps · r-abc234"
+
+
+def test_a_failed_card_says_why_once_and_what_now() -> None:
+    failed = step(1, StepState.FAILED, "pod x crashes", outcome={"way_out": "Look at the log."})
+    text = shown(card(a_run(RunState.NEEDS_ATTENTION, steps=(failed,), note="Step 1: pod x crashes")))
+    assert text.count("pod x crashes") == 1
+    assert "*Why* pod x crashes" in text
+    assert "*What now* Look at the log." in text
+
+
+def test_a_rejection_shows_who_and_the_reason_as_plain_text() -> None:
+    voice = ApprovalRecord("U0BOB", Decision.REJECT, "d1", START, reason="<!channel> *not* today")
+    text = shown(card(a_run(RunState.REJECTED, approvals=(voice,))))
+    assert "by <@U0BOB>: &lt;!channel&gt; ∗not∗ today" in text
+
+
+def test_approvals_for_an_older_plan_do_not_count_on_the_card() -> None:
+    voice = ApprovalRecord("U0BOB", Decision.APPROVE, "older", START)
+    text = shown(card(a_run(approvals=(voice,), approvals_needed=2)))
+    assert "0 of 2" in text
+    assert "U0BOB" not in text
+
+
+def test_many_findings_are_folded_with_the_way_to_the_rest() -> None:
+    findings = tuple(FindingRecord("c", "warning", f"warning {n}") for n in range(30))
+    run = a_run(plan=plan(*findings))
+    assert "… and 22 more: `/aeterna run r-abc234`" in shown(card(run))
+    assert "warning 29" in shown(card(run, whole=True))
+
+
+def test_steps_that_never_began_are_one_line_at_the_end() -> None:
+    steps = (step(1, StepState.FAILED, "no"), *(step(n, StepState.PENDING) for n in range(2, 6)))
+    assert "4 steps not begun" in shown(card(a_run(RunState.FAILED, steps=steps)))
+
+
+def test_a_report_is_an_answer_without_steps() -> None:
+    report = [
+        {"title": "Workloads", "rows": [["Name", "Ready"], ["server", "3/3"], ["opal", "1/1"]]},
+        {"title": "Release", "text": "aeterna 0.2.0"},
+    ]
+    done = step(1, StepState.DONE, "All healthy", outcome={"facts": {"report": report}})
+    run = a_run(RunState.SUCCEEDED, runbook="status", mutates=False, inputs={}, plan=None, steps=(done,))
+    text = shown(card(run))
+    assert "📋 Status of prod" in text
+    assert "✅ *All healthy*" in text
+    assert "_Name · Ready_\n*server* · 3/3\n*opal* · 1/1" in text
+    assert "Step 1" not in text
+
+
+def test_a_plan_without_steps_shows_what_it_found_when_it_is_done() -> None:
+    run = a_run(RunState.SUCCEEDED, runbook="plan", mutates=False, plan=plan(FindingRecord("c", "info", "3 changes")))
+    assert "3 changes" in shown(card(run))
+
+
+def test_a_rollback_is_called_by_its_revision() -> None:
+    run = a_run(runbook="rollback", inputs={"revision": 3}, plan=None)
+    assert title(run) == "↩️ Roll back prod · revision 3"
+
+
+TEXTS = st.text(max_size=1500)
+FINDINGS = st.builds(FindingRecord, TEXTS, st.sampled_from(["blocker", "warning", "info", "odd"]), TEXTS, TEXTS)
+STEPS = st.builds(
+    lambda number, title_, state, summary, way_out: StepRecord(
+        number, "s", "u", title_, state, attempt=2, progress=summary, started_at=START,
+        outcome={"summary": summary, "way_out": way_out, "facts": {}}, ended_at=START + timedelta(seconds=number),
+    ),
+    st.integers(1, 99), TEXTS, st.sampled_from(StepState), TEXTS, TEXTS,
+)  # fmt: skip
+
+
+@given(
+    st.sampled_from(RunState),
+    st.lists(FINDINGS, max_size=30),
+    st.lists(STEPS, max_size=30),
+    TEXTS,
+    st.booleans(),
+    st.text(max_size=300),
+)
+def test_slack_takes_every_card(
+    state: RunState, findings: list[FindingRecord], steps: list[StepRecord], note: str, whole: bool, label: str
+) -> None:
+    run = a_run(state, plan=plan(*findings), steps=tuple(steps), note=note, inputs={"version": note})
+    message = card(run, buttons=[Button(label, "run_approve", "r-abc234", confirm=label)], whole=whole)
+    accepted(message)
+    assert message.blocks[-1]["type"] == "actions"
+
+
+@pytest.mark.parametrize("state", list(RunState))
+def test_every_state_has_words(state: RunState) -> None:
+    assert "*" in shown(card(a_run(state)))
+
+
+REPORTS = st.lists(
+    st.one_of(
+        st.fixed_dictionaries({"title": TEXTS, "text": st.text(max_size=6000)}),
+        st.fixed_dictionaries({"title": TEXTS, "rows": st.lists(st.lists(TEXTS, max_size=5), max_size=30)}),
+        TEXTS,
+    ),
+    max_size=30,
+)
+
+
+@given(REPORTS, TEXTS)
+def test_slack_takes_every_report(parts: list[Any], summary: str) -> None:
+    done = StepRecord(1, "s", "u", "t", StepState.DONE, outcome={"summary": summary, "facts": {"report": parts}})
+    accepted(card(a_run(RunState.SUCCEEDED, runbook="status", mutates=False, plan=None, steps=(done,))))
+
+
+@given(st.text(max_size=5000), st.lists(st.tuples(TEXTS, st.text(max_size=6000)), max_size=12))
+def test_slack_takes_every_reply_and_what_is_cut_comes_as_a_file(text: str, evidence: list[tuple[str, str]]) -> None:
+    body = {"text": text, "evidence": [{"title": title_, "text": whole} for title_, whole in evidence]}
+    made = reply(body)
+    accepted(made.message)
+    whole_texts = {file.content for file in made.files}
+    for _, whole in evidence[6:]:
+        assert whole.rstrip("\n") in whole_texts
+
+
+def test_a_long_log_shows_its_end_and_names_the_file_with_the_whole() -> None:
+    log = "\n".join(f"line {number}" for number in range(200))
+    made = reply({"text": "It crashed", "evidence": [{"title": "Log of pod x", "text": log}]})
+    text = shown(made.message)
+    assert "line 199" in text
+    assert "line 10\n" not in text
+    assert "185 lines before: 1-log-of-pod-x.txt" in text
+    assert [(file.name, file.content) for file in made.files] == [("1-log-of-pod-x.txt", log)]
