@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from runbooks.registry import Registry
 
 from bot.engine.clients import TargetClients
 from bot.engine.desk import Desk
@@ -48,6 +47,7 @@ from bot.store.schedules import Schedules
 from handlers.buttons import buttons
 from handlers.registration import Entrance, register
 from runbooks.library import RunbookLibrary
+from runbooks.registry import shipped_registry
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
     """Everything but Slack, connected to its database, not running yet. Raises ``BotError`` for what is wrong."""
     config = settings.config
     config.state.mkdir(parents=True, exist_ok=True)
-    runbooks = RunbookLibrary(Registry(), users=config.runbooks, command=config.slack.command)
+    runbooks = RunbookLibrary(shipped_registry(), users=config.runbooks, command=config.slack.command)
     database = Database(settings.database_url.get_secret_value())
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(database.close)

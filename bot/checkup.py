@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 
 import aiohttp
-from runbooks.registry import Registry
 
 from bot.app import ClientFactory
 from bot.engine.clients import TargetClients
@@ -20,6 +19,7 @@ from bot.slack.calls import call
 from bot.slack.client import SlackClients, slack_clients
 from bot.store.database import Database
 from runbooks.library import RunbookLibrary
+from runbooks.registry import shipped_registry
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ async def _said(text: str) -> str:
 
 async def _runbooks(settings: Settings) -> str:
     config = settings.config
-    library = RunbookLibrary(Registry(), users=config.runbooks, command=config.slack.command)
+    library = RunbookLibrary(shipped_registry(), users=config.runbooks, command=config.slack.command)
     return ", ".join(library.names())
 
 

@@ -29,8 +29,10 @@ _config = click.option(
 def main(log_level: str) -> None:
     """Runs Aeterna's upgrade, rollback and emergency runbooks from Slack."""
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    for chatty in ("apscheduler", "slack_bolt", "slack_sdk", "aiohttp.access", "alembic"):
+    for chatty in ("apscheduler", "slack_sdk", "aiohttp.access", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Bolt finds SLACK_BOT_TOKEN in the environment as well, and warns that it does not use it.
+    logging.getLogger("slack_bolt.AsyncApp").setLevel(logging.ERROR)
 
 
 @main.command()
@@ -73,11 +75,10 @@ def runbooks() -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def lint(folder: Path) -> None:
     """Check every runbook and migration note in FOLDER, as the bot does when it starts."""
-    from runbooks.registry import Registry
-
     from runbooks.library import RunbookLibrary
+    from runbooks.registry import shipped_registry
 
-    problems = _guarded(lambda: RunbookLibrary(Registry()).lint(folder))
+    problems = _guarded(lambda: RunbookLibrary(shipped_registry()).lint(folder))
     for problem in problems:
         click.echo(problem)
     click.echo("No problems." if not problems else f"{len(problems)} problem(s).")
@@ -91,11 +92,10 @@ def lint(folder: Path) -> None:
 )
 def show(name: str | None, folder: Path | None) -> None:
     """Print the runbook NAME, or the names of all."""
-    from runbooks.registry import Registry
-
     from runbooks.library import RunbookLibrary
+    from runbooks.registry import shipped_registry
 
-    library = _guarded(lambda: RunbookLibrary(Registry(), users=folder))
+    library = _guarded(lambda: RunbookLibrary(shipped_registry(), users=folder))
     if name is not None:
         click.echo(_guarded(lambda: library.text(name)).rstrip())
         return

@@ -12,6 +12,7 @@ from dev.slack.mirror import Mirror
 from dev.slack.model import BOT_NAME, BOT_USER_ID, Json, Message
 
 _MENTION = re.compile(r"<@([A-Z0-9]+)>")
+_DATE = re.compile(r"<!date\^[^|>]+\|([^>]+)>")
 _LINK = re.compile(r"<(https?://[^|>]+)(?:\|([^>]+))?>")
 
 
@@ -79,6 +80,7 @@ def _element(element: Json) -> str:
 def _plain(text: str, mirror: Mirror) -> str:
     text = _MENTION.sub(lambda match: f"@{_name(mirror, match[1])}", text)
     text = _LINK.sub(lambda match: match[2] or match[1], text)
+    text = _DATE.sub(lambda match: match[1], text)
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
