@@ -12,7 +12,8 @@ from typing import Any
 
 MASK = "[redacted]"
 _NAMES = (
-    r"pass(?:word|wd|phrase)?|secret|token|api[-_]?key|apikey|private[-_]?key|credential|access[-_]?key|auth[-_]?key"
+    r"passw(?:or)?d|passphrase|(?-i:(?<![a-z])pass|Pass|PASS)(?![A-Za-z])|"
+    r"secret|token|api[-_]?key|private[-_]?key|credential|access[-_]?key|auth[-_]?key"
 )
 _SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
 # Names that only point to a secret, or say that one is used.
