@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bot.engine.contract import ApprovalPolicy, OnFailure
 from bot.settings import Duration, Permission
@@ -77,15 +77,6 @@ class RunbookDocument(_Part):
     plan: tuple[CheckDocument, ...] = ()
     approval: ApprovalDocument | None = None
     steps: tuple[StepDocument, ...] = ()
-
-    @field_validator("steps")
-    @classmethod
-    def _distinct(cls, steps: tuple[StepDocument, ...]) -> tuple[StepDocument, ...]:
-        ids = [step.id for step in steps]
-        for step_id in ids:
-            if ids.count(step_id) > 1:
-                raise ValueError(f"two steps have the id {step_id!r}")
-        return steps
 
     @model_validator(mode="after")
     def _does_something(self) -> RunbookDocument:

@@ -116,6 +116,8 @@ def _problems(written: RunbookDocument, registry: Registry) -> Iterator[tuple[Pa
     earlier: set[str] = set()
     for number, step in enumerate(written.steps):
         at: Path = ("steps", number)
+        if step.id in earlier:
+            yield (*at, "id"), f"another step has the id {step.id!r}"
         if step.uses not in registry.steps:
             yield (*at, "uses"), _unknown("step kind", step.uses, registry.steps)
         else:

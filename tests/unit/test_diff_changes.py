@@ -1,0 +1,96 @@
+"""Changelogs, migration notes and manifests: what counts, in which order, and what is never shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.diff import manifests
+from bot.diff.changelog import most_urgent_first, parse_changes, versions_between
+from bot.diff.migrations import crossed, load_notes
+from bot.errors import UserMistake
+from runbooks.registry import MIGRATIONS
+
+
+def test_changes_are_read_in_both_of_artifact_hubs_forms() -> None:
+    entries = parse_changes('- plain text\n- {kind: fixed, description: "one\\n two"}\n- {kind: odd, description: x}\n')
+    assert [str(entry) for entry in entries] == ["plain text", "fixed: one two", "x"]
+    assert parse_changes("") == []
+
+
+def test_breaking_changes_come_first() -> None:
+    entries = parse_changes("- {kind: fixed, description: a}\n- {kind: removed, description: b}\n- 'BREAKING: c'\n")
+    assert [entry.text for entry in most_urgent_first(entries)] == ["BREAKING: c", "b", "a"]
+
+
+@pytest.mark.parametrize("text", ["a: b", "just text", "- [", "- &a x\n- *a", "x" * 300_000])
+def test_an_unreadable_changelog_is_never_taken_for_an_empty_one(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^(is|uses) "):
+        parse_changes(text)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        ("0.1.0", "0.2.1", ["0.2.0", "v0.2.1"]),
+        ("0.2.0", "0.3.0-rc.2", ["v0.2.1", "0.3.0-rc.1", "0.3.0-rc.2"]),
+        ("0.2.1", "0.1.0", []),
+        ("what", "0.2.0", []),
+    ],
+)
+def test_versions_between_are_those_that_are_crossed(low: str, high: str, expected: list[str]) -> None:
+    offered = ["0.3.0-rc.2", "0.3.0-rc.1", "v0.2.1", "0.2.0", "0.1.0", "latest"]
+    assert versions_between(offered, low, high) == expected
+
+
+def test_the_shipped_notes_are_in_order_and_count_for_every_upgrade_that_crosses_them() -> None:
+    notes = load_notes(MIGRATIONS)
+    assert [note.to for note in notes] == ["0.2.0", "0.3.0", "0.6.0", "0.8.0-rc.4"]
+    assert [note.to for note in crossed(notes, chart="aeterna", low="0.1.0", high="0.6.0")] == [
+        "0.2.0",
+        "0.3.0",
+        "0.6.0",
+    ]
+    assert crossed(notes, chart="aeterna", low="0.2.0", high="0.2.1") == []
+    assert crossed(notes, chart="another", low="0.1.0", high="0.6.0") == []
+
+
+def test_a_note_that_is_not_in_order_is_named_with_file_line_and_field(tmp_path: Path) -> None:
+    (tmp_path / "n.yaml").write_text('from: 0.1.0\nto: "0.2"\nsource: x\nbraking: []\n', encoding="utf-8")
+    with pytest.raises(UserMistake) as raised:
+        load_notes(tmp_path)
+    assert f"{tmp_path / 'n.yaml'}:2: to: '0.2' is not a version" in raised.value.message
+    assert f"{tmp_path / 'n.yaml'}:4: braking: unknown key" in raised.value.message
+
+
+def _object(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **more}
+
+
+def test_manifests_are_compared_object_by_object() -> None:
+    old = [_object("ConfigMap", "a", data={"k": "1"}), _object("ConfigMap", "b")]
+    new = [_object("ConfigMap", "a", data={"k": "2"}), _object("Service", "c")]
+    diff = manifests.compare(old, new, namespace="n")
+    assert (diff.created, diff.changed, diff.removed) == (("Service/c",), ("ConfigMap/a",), ("ConfigMap/b",))
+    assert "-  k: '1'\n+  k: '2'" in diff.text
+
+
+def test_a_secret_shows_that_it_changed_and_never_what() -> None:
+    old = [_object("Secret", "s", data={"same": "aaa", "other": "bbb", "gone": "ccc"})]
+    new = [_object("Secret", "s", data={"same": "aaa", "other": "ddd", "new": "eee"}, stringData={"x": "fff"})]
+    text = manifests.compare(old, new, namespace="n").text
+    assert not any(value in text for value in ("aaa", "bbb", "ccc", "ddd", "eee", "fff"))
+    assert (
+        "-  other: (hidden)\n+  other: (hidden, another value)" in text or "+  other: (hidden, another value)" in text
+    )
+    assert "same: (hidden, another value)" not in text
+
+
+def test_the_digest_minds_neither_order_nor_random_secrets_but_everything_else() -> None:
+    secret = _object("Secret", "s", data={"k": "1"})
+    other = _object("Secret", "s", data={"k": "2"})
+    config = _object("ConfigMap", "a", data={"k": "1"})
+    assert manifests.digest([secret, config]) == manifests.digest([config, other])
+    assert manifests.digest([config]) != manifests.digest([_object("ConfigMap", "a", data={"k": "2"})])
