@@ -122,7 +122,7 @@ def main(arguments: Sequence[str]) -> int:
         return lock()
     if arguments[0] == "--clean":
         return clean()
-    run(arguments)
+    return run(arguments)
 
 
 def run(arguments: Sequence[str]) -> NoReturn:

@@ -1,7 +1,7 @@
 """A real Kubernetes control plane on this machine's loopback, with kwok in the place of kubelets.
 
 `ControlPlane` starts it in this process's care; `python -m dev.controlplane` is the same as a process of its own.
-`forward` leads a namespace's pod ports to local processes; `user_kubeconfig` makes a kubeconfig for anybody.
+`forward` leads the pods' ports to local processes; `user_kubeconfig` makes a kubeconfig for anybody.
 """
 
 from dev.controlplane.api import Api, ApiError

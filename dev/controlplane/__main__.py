@@ -1,7 +1,8 @@
 """`python -m dev.controlplane`: starts a control plane, prints one JSON object, and stays until it is told to end.
 
-`--forward 8080=41234` (repeatable) leads pods' port 8080 to 127.0.0.1:41234; `--directory D` is where everything
-lies; `--standins` starts dev.standins and leads the pods' ports there; `--follow PID` ends with that process instead of with the parent.
+`--forward 8080=41234` (repeatable) leads pods' port 8080 to 127.0.0.1:41234; `--standins` starts dev.standins and
+leads the pods' ports there; `--directory D` is where everything lies; `--follow PID` ends with that process instead
+of with the parent.
 """
 
 from __future__ import annotations

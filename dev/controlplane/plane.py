@@ -65,8 +65,9 @@ class ControlPlane:
     """One control plane, as a context manager.
 
     `directory` is made and removed by us; left out, it is a temporary one. `forwards` leads pod ports in every
-    namespace to ports of 127.0.0.1 (`{8080: 41234}`); `forward` does it later, or for one namespace. With `standins`,
-    dev.standins is started too and the pods' ports lead to it. Enter it on the main thread, for its processes end with the thread that started them.
+    namespace to ports of 127.0.0.1 (`{8080: 41234}`); the function `forward` does it later.
+    With `standins`, dev.standins is started too and the pods' ports lead to it. Enter it on the main thread, for its
+    processes end with the thread that started them.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class _Start:
         )
         configuration = kwok.write_configuration(self._directory)
         definitions = kwok.definitions()
+        ports = _standins_ports() if standins else {}
         api = Api(kubeconfig)
         self._wait("the API server", lambda: api.raw("GET", "/readyz") == "ok")
         self._start_controllers(kubeconfig)
@@ -145,23 +147,24 @@ class _Start:
             list(pool.map(api.apply, definitions))
             list(pool.map(lambda one: api.apply(one, status=one["kind"] == "Node"), kwok.first_objects()))
         self._wait("the definitions", lambda: _published(api, definitions))
-        self._start_kwok(kubeconfig, configuration)
         if standins:
-            self._start_standins(kubeconfig)
+            self._start_standins(kubeconfig, ports)
+        # Before kwok looks for the first time: it may answer a while from the rules that it saw then.
+        if rule := {int(port): here for port, here in ports.items() if port.isdigit()} | dict(forwards):
+            forward(api, rule)
+        self._start_kwok(kubeconfig, configuration)
         self._wait("the nodes", lambda: _nodes_ready(api))
         self._wait(
             "the default service account", lambda: _exists(api, "/api/v1/namespaces/default/serviceaccounts/default")
         )
-        ports = self._standins_ports() if standins else None
-        forwards = {int(port): here for port, here in (ports or {}).items() if port.isdigit()} | dict(forwards)
-        if forwards:
-            forward(api, forwards)
+        if standins:
+            self._wait("the stand-ins", lambda: "}\n" in self._children.output("standins"))
         return Running(
             kubeconfig=kubeconfig,
             server=self._server,
             directory=self._directory,
             process_ids=self._children.identifiers(),
-            standins=ports,
+            standins=ports if standins else None,
         )
 
     def _start_etcd(self) -> None:
@@ -258,16 +261,14 @@ class _Start:
             ],
         )
 
-    def _start_standins(self, kubeconfig: Path) -> None:
-        """It imports much, so it is started early and asked for its ports at the end."""
+    def _start_standins(self, kubeconfig: Path, ports: Mapping[str, int]) -> None:
+        """It imports much, so it is started early and waited for at the end."""
         checkout = Path(__file__).resolve().parents[2]
-        start = f"import sys, runpy; sys.path.insert(0, {str(checkout)!r}); runpy.run_module('dev.standins', None, '__main__')"
-        self._children.start("standins", [sys.executable, "-c", start, f"--kubeconfig={kubeconfig}"])
-
-    def _standins_ports(self) -> dict[str, int]:
-        self._wait("the stand-ins", lambda: "}\n" in self._children.output("standins"))
-        lines = self._children.output("standins").splitlines()
-        return dict(json.loads(next(line for line in lines if line.startswith("{"))))
+        start = f"import sys, runpy; sys.path.insert(0, {str(checkout)!r}); "
+        start += "runpy.run_module('dev.standins', None, '__main__')"
+        options = [f"--port-{name}={port}" for name, port in ports.items()]
+        command = [sys.executable, "-c", start, f"--kubeconfig={kubeconfig}", *options]
+        self._children.start("standins", command)
 
     def _wait(self, what: str, ready: Callable[[], bool]) -> None:
         """Ask READY every 30 ms until it is true; raises ControlPlaneError when a part dies or time is up."""
@@ -284,6 +285,14 @@ class _Start:
             if time.monotonic() > deadline:
                 raise ControlPlaneError(f"{what} did not become ready in {START_SECONDS:.0f} s: {why}")
             time.sleep(0.03)
+
+
+def _standins_ports() -> dict[str, int]:
+    """A free port for each that the stand-ins play, by the name that they give it."""
+    from dev.standins.running import CONTROL, POD_PORTS  # a second of imports, spent while the API server starts
+
+    names = [*map(str, POD_PORTS), CONTROL]
+    return dict(zip(names, free_ports(len(names)), strict=True))
 
 
 def _published(api: Api, definitions: Sequence[Mapping[str, Any]]) -> bool:

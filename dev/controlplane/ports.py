@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
 
 from dev.controlplane.api import Api
 
@@ -24,24 +23,17 @@ def free_port() -> int:
     return free_ports(1)[0]
 
 
-def forward(api: Api, ports: Mapping[int, int], *, namespace: str | None = None) -> dict[str, Any]:
-    """Lead port-forwards of pods to 127.0.0.1: PORTS maps the pods' ports to the local ones. Returns the rule.
+def forward(api: Api, ports: Mapping[int, int]) -> None:
+    """Lead port-forwards of all pods to 127.0.0.1: PORTS maps the pods' ports to the local ones.
 
-    With NAMESPACE only its pods. Do not mix a rule for all namespaces with rules for some: kwok takes whichever it
-    finds first. A second call for the same namespace replaces the first. kwok learns it by a watch, within
-    milliseconds.
+    A second call replaces the first. A kwok that runs learns it by its watch.
     """
-    rule: dict[str, Any] = {
-        "apiVersion": "kwok.x-k8s.io/v1alpha1",
-        "kind": "ClusterPortForward",
-        "metadata": {"name": namespace or "everywhere"},
-        "spec": {
-            "forwards": [
-                {"ports": [there], "target": {"address": "127.0.0.1", "port": here}} for there, here in ports.items()
-            ]
-        },
-    }
-    if namespace is not None:
-        rule["spec"]["selector"] = {"matchNamespaces": [namespace]}
-    api.apply(rule)
-    return rule
+    forwards = [{"ports": [there], "target": {"address": "127.0.0.1", "port": here}} for there, here in ports.items()]
+    api.apply(
+        {
+            "apiVersion": "kwok.x-k8s.io/v1alpha1",
+            "kind": "ClusterPortForward",
+            "metadata": {"name": "everywhere"},
+            "spec": {"forwards": forwards},
+        }
+    )
