@@ -99,8 +99,8 @@ class Executor:
 
     async def _confirm(self, run: RunRecord, plan: PlanRecord) -> None:
         """The click that asked for this run was its confirmation, where the runbook lets the requester approve."""
-        if run.exclude_requester or any(finding.level == Level.WARNING for finding in plan.findings):
-            return  # the person sees the plan first
+        if run.exclude_requester:
+            return
         try:
             await self._journal.approve(run.id, user=run.requested_by, digest=plan.digest)
         except Refused as error:
