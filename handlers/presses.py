@@ -11,6 +11,7 @@ from bot.engine.desk import Desk
 from bot.engine.offers import OfferKind, offers
 from bot.errors import Refused
 from bot.settings import Permission
+from bot.slack import words
 from bot.slack.permissions import Permissions
 from bot.slack.render import SlackMessage
 from bot.store.records import RunRecord, RunState
@@ -68,10 +69,16 @@ class Presses:
                 return await self._desk.roll_back(run_id, user=user, key=key, channel=channel)
 
     async def _approve(self, run: RunRecord, mark: str, *, user: str) -> RunRecord:
-        mine = any(voice.user == user for voice in run.valid_approvals)
-        if mine and run.state is not RunState.AWAITING_APPROVAL:
-            raise Refused(f"You have approved run {run.id} already; nothing is left to press.")
-        return await self._desk.approve(mark, user=user)
+        """A second click of the same person is told so, whichever of the two came through."""
+        try:
+            return await self._desk.approve(mark, user=user)
+        except Refused as refused:
+            now = await self._desk.run(run.id)
+            mine = any(voice.user == user for voice in now.valid_approvals)
+            if mine and now.state is not RunState.AWAITING_APPROVAL:
+                text = f"You have approved run {run.id} already; it {words.state(now.state)}."
+                raise Refused(text, way_out="Nothing is left to press.") from refused
+            raise
 
     def _needed(self, kind: OfferKind, run: RunRecord) -> Permission:
         """The offer's permission while it stands; otherwise what such a thing needs at the least."""

@@ -36,6 +36,7 @@ class SocketConnection:
         self._rebuild_after = rebuild_after
         self._down_since: float | None = None
         self._connected = asyncio.Event()
+        self._lost = asyncio.Event()
 
     @property
     def connected(self) -> bool:
@@ -44,6 +45,10 @@ class SocketConnection:
     async def wait_connected(self) -> None:
         """Until Slack is connected."""
         await self._connected.wait()
+
+    async def wait_lost(self) -> None:
+        """Until it is found out that Slack is not connected."""
+        await self._lost.wait()
 
     def problem(self, *, longer_than: float = 0.0) -> str | None:
         """None, or since when Slack is not connected, if that is longer than so many seconds."""
@@ -100,12 +105,14 @@ class SocketConnection:
                     if not self.connected:
                         _log.info("connected to Slack")
                     self._down_since = None
+                    self._lost.clear()
                     self._connected.set()
                     continue
                 if self._down_since is None:
                     self._down_since = loop.time()
                     _log.warning("the connection to Slack is lost")
                 self._connected.clear()
+                self._lost.set()
                 if loop.time() - self._down_since > self._rebuild_after:
                     return
         finally:

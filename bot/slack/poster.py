@@ -62,6 +62,7 @@ class Poster:
             int, SlackMessage
         ] = {}  # by outbox id: what Slack shows, to spare an edit that changes nothing
         self._inherited: frozenset[int] | None = None  # due at the start: a life before may have posted them
+        self._told: set[int] = set()  # cards that cannot be shown, whose requester knows
         self.trouble: str | None = None
 
     async def run(self) -> None:
@@ -232,8 +233,9 @@ class Poster:
 
     async def _tell_requester(self, item: OutboxItem, error: SlackRefused) -> None:
         """A card that nobody can see is said to who asked for it, in a direct message, once."""
-        if item.kind is not OutboxKind.CARD or item.run_id is None:
+        if item.kind is not OutboxKind.CARD or item.run_id is None or item.id in self._told:
             return
+        self._told.add(item.id)
         run = await self._journal.run(item.run_id)
         text = prose(
             f"I cannot show the card of run `{run.id}` in <#{item.channel}> ({error.code}). {error.way_out} "

@@ -182,7 +182,7 @@ def settings_for(slack: SlackWorkspace, folder: Path, **changes: Any) -> Setting
     chart = {"name": "aeterna", "repo": "http://charts.invalid"}
     common = {"namespace": "aeterna", "release": "aeterna", "chart": chart}
     config = {
-        "slack": {"update_interval": "1.5s", **changes.pop("slack", {})},
+        "slack": {"mode": changes.pop("mode", "socket")},
         "targets": [
             {"name": "prod", "channels": ["C0OPS"], "incident_channels": ["inc-*"], **common},
             {"name": "staging", **common},
