@@ -11,7 +11,7 @@ import logging
 from datetime import timedelta
 from enum import Enum
 
-from bot.errors import BotError, Temporary
+from bot.errors import Temporary
 from bot.store.journal import Claim, Journal, Stale
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,16 @@ class Session:
                 return False
 
     async def _heartbeat(self) -> None:
+        try:
+            await self._renew_for_ever()
+        except Stale:
+            log.warning("lost the lease on run %s", self.claim.run)
+        except Exception:
+            log.exception("the heartbeat of run %s failed; the run is let go", self.claim.run)
+        self.ask(Stop.LOST)
+
+    async def _renew_for_ever(self) -> None:
+        """Returns when the lease may have ended unseen, because the database did not answer for so long."""
         interval = self._lease.total_seconds() / 3
         loop = asyncio.get_running_loop()
         good_until = loop.time() + self._lease.total_seconds()
@@ -89,18 +99,11 @@ class Session:
             began = loop.time()
             try:
                 user = await self._journal.renew(self.claim, lease=self._lease)
-            except Stale:
-                log.warning("lost the lease on run %s", self.claim.run)
-                self.ask(Stop.LOST)
-                return
             except Temporary as error:
                 log.warning("cannot renew the lease on run %s: %s", self.claim.run, error)
-                if loop.time() >= good_until:  # by now another replica may have it
-                    self.ask(Stop.LOST)
+                if loop.time() >= good_until:
                     return
                 continue
-            except BotError:
-                raise
             good_until = began + self._lease.total_seconds()
             if user is not None:
                 self.cancelled_by = user
