@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,9 @@ class Executor:
         else:
             state, note = RunState.QUEUED, ""
         expires = policy.expires if policy and state is RunState.AWAITING_APPROVAL else None
+        plan = replace(planned.plan, facts={**planned.plan.facts, "steps": _wanted(run, runbook, planned.plan)})
         try:
-            await self._journal.save_plan(session.claim, planned.plan, state=state, note=note, expires_in=expires)
+            await self._journal.save_plan(session.claim, plan, state=state, note=note, expires_in=expires)
         except TargetHeld as error:
             await self._journal.save_plan(
                 session.claim, planned.plan, state=RunState.BLOCKED, note=str(error), expires_in=None
@@ -250,6 +252,20 @@ class Executor:
         last = next((step for step in reversed(run.steps) if step.state is not StepState.SKIPPED), None)
         note = last.summary if last else ""
         await self._journal.move(session.claim, RunState.RUNNING, RunState.SUCCEEDED, note=note)
+
+
+def _wanted(run: RunRecord, runbook: Runbook, plan: PlanRecord) -> list[str]:
+    """The titles of the steps that the plan leads to, for whoever approves it. What only a later outcome decides is in it."""
+    scope = {"inputs": run.inputs, "plan": plan.facts, "outcomes": {}}
+    wanted = []
+    for step in runbook.steps:
+        try:
+            skipped = step.skipped(scope)
+        except BotError:  # it asks for what an earlier step will have found
+            skipped = False
+        if not skipped:
+            wanted.append(step.title)
+    return wanted
 
 
 def _scope(run: RunRecord) -> dict[str, Any]:

@@ -135,12 +135,13 @@ def _voices(run: RunRecord) -> str:
 
 
 def _progress(page: Page, run: RunRecord) -> None:
-    """The bar and the steps; before the start only what will be done, in one line each."""
-    if not run.steps or run.state in (RunState.REJECTED, RunState.EXPIRED, RunState.BLOCKED, RunState.PLANNING):
+    """The bar and the steps; before the start only what will be done, in one line."""
+    if run.state is RunState.AWAITING_APPROVAL and run.plan is not None:
+        wanted = run.plan.facts.get("steps")
+        steps = [literal(cut(str(title), 60)) for title in wanted] if isinstance(wanted, list) else []
+        page.section(f"*What will be done*\n{' → '.join(steps)}" if steps else "")
         return
-    if run.state is RunState.AWAITING_APPROVAL:
-        steps = " → ".join(literal(cut(step.title, 60)) for step in run.steps if step.state is not StepState.SKIPPED)
-        page.section(f"*What will be done*\n{steps}")
+    if not run.steps or run.state in (RunState.REJECTED, RunState.EXPIRED, RunState.BLOCKED, RunState.PLANNING):
         return
     if len(run.steps) <= 20:
         page.section("".join(words.SQUARES[step.state] for step in run.steps) + f"  {_done(run)} of {len(run.steps)}")
