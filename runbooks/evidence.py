@@ -21,7 +21,8 @@ def of_stuck(stuck: Iterable[StuckWorkload]) -> tuple[Evidence, ...]:
     for one in found:
         pieces += [piece for problem in one.problems for piece in problem.evidence]
         pieces += one.evidence
-    return tuple(Evidence(piece.title, redact(piece.text)) for piece in pieces)
+    distinct = {piece.text: piece for piece in reversed(pieces)}  # a Job's log is found by its pod and by its container
+    return tuple(Evidence(piece.title, redact(piece.text)) for piece in reversed(distinct.values()))
 
 
 async def of_workloads(cluster: Cluster, refs: Sequence[ObjectRef]) -> tuple[Evidence, ...]:
@@ -40,8 +41,8 @@ def of_history(history: Sequence[Revision]) -> Evidence:
     return Evidence("History", redact("\n".join(lines)))
 
 
-def failed_hooks(release: StoredRelease, event: str) -> list[ObjectRef]:
-    """The Jobs and pods of a revision whose hook of this event did not succeed."""
+def unfinished_hooks(release: StoredRelease, event: str) -> list[ObjectRef]:
+    """The Jobs and pods of a revision whose hook of this event (empty: of any) began and has not succeeded."""
     versions = {"Job": "batch/v1", "Pod": "v1"}
     return [
         ObjectRef(versions[hook.kind], hook.kind, hook.name, release.namespace)

@@ -17,16 +17,21 @@ from bot.diff import values
 
 Json = dict[str, Any]
 Key = tuple[str, str, str, str]
+_VERSION_LABELS = frozenset({"helm.sh/chart", "app.kubernetes.io/version", "chart"})
 _GENERATED = re.compile(r"(^|/)checksum/")
 
 
 @dataclass(frozen=True)
 class ManifestDiff:
-    """``Kind/name`` of what differs, and the whole difference as text. Values of other objects than Secrets stand in it."""
+    """``Kind/name`` of what differs, and the whole difference as text. Values of other objects than Secrets stand in it.
+
+    ``relabelled`` differ in nothing but the labels that name chart and version.
+    """
 
     created: tuple[str, ...]
     changed: tuple[str, ...]
     removed: tuple[str, ...]
+    relabelled: tuple[str, ...]
     text: str = field(repr=False)
 
 
@@ -37,15 +42,22 @@ def compare(old: Iterable[Json], new: Iterable[Json], *, namespace: str) -> Mani
     created: list[str] = []
     changed: list[str] = []
     removed: list[str] = []
+    relabelled: list[str] = []
     pieces: list[str] = []
     for key in sorted(before.keys() | after.keys()):
         was, is_ = before.get(key), after.get(key)
         if was == is_:
             continue
         label = f"{key[1]}/{key[3]}"
+        was, is_ = _unversioned(was), _unversioned(is_)
+        if was == is_:
+            relabelled.append(label)
+            continue
         (created if was is None else removed if is_ is None else changed).append(label)
         pieces.append(_lines(label, *_masked(was, is_)))
-    return ManifestDiff(tuple(created), tuple(changed), tuple(removed), "\n".join(pieces))
+    if relabelled:
+        pieces.append(f"Only the version in their labels: {', '.join(relabelled)}")
+    return ManifestDiff(tuple(created), tuple(changed), tuple(removed), tuple(relabelled), "\n".join(pieces))
 
 
 def digest(objects: Iterable[Json]) -> str:
@@ -60,6 +72,15 @@ def _key(obj: Json, namespace: str) -> Key:
     meta = obj.get("metadata") or {}
     group = str(obj.get("apiVersion", "")).rpartition("/")[0]
     return group, str(obj.get("kind", "")), str(meta.get("namespace") or namespace), str(meta.get("name", ""))
+
+
+def _unversioned(obj: Json | None) -> Json | None:
+    """Without the object's own labels of chart and version, which change with every version; those of pods stay."""
+    if obj is None:
+        return None
+    meta = dict(obj.get("metadata") or {})
+    labels = {key: value for key, value in (meta.get("labels") or {}).items() if key not in _VERSION_LABELS}
+    return {**obj, "metadata": {**meta, "labels": labels}}
 
 
 def _steady(obj: Any) -> Any:

@@ -7,6 +7,7 @@ quota and immutable fields. Hooks are created as dry runs under another name, si
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -31,6 +32,8 @@ KEEP = "helm.sh/resource-policy"
 MANAGER = "helm"
 """Helm's own field manager: the name of its program."""
 MOST = 12
+LONGEST_VALUE = 40
+_UNDECLARED = re.compile(r"(?P<field>\.[\w.\[\]\"=-]+): field not declared in schema")
 
 
 class ManifestsDryRun:
@@ -126,6 +129,8 @@ class _Rehearsal:
         except Refused as error:
             return [blocker(f"{label}: {error.message}", error.way_out)]
         except Temporary as error:
+            if match := _UNDECLARED.search(error.message):  # the API server answers 500 to it
+                return [blocker(f"{label}: {match['field']}: field not declared in schema.", _way_out(match[0]))]
             return [
                 blocker(f"{label} could not be rehearsed: {error.message}", "Plan again when the API server answers.")
             ]
@@ -151,9 +156,18 @@ def _invalid(label: str, error: Invalid) -> list[Finding]:
     if not error.causes:
         return [blocker(f"{label}: {error.message}", "The chart or its values must change.")]
     return [
-        blocker(f"{label}: {cause.field}: {redact(cause.message)}.".replace("..", "."), _way_out(cause.message))
+        blocker(f"{label}: {cause.field}: {_reason(cause.message)}.".replace("..", "."), _way_out(cause.message))
         for cause in error.causes[:MOST]
     ]
+
+
+def _reason(message: str) -> str:
+    """The API server's reason; a long value in front of it is left out, being noise at best and a secret at worst."""
+    head, value, rest = message.partition(" value: ")
+    shown, _, why = rest.rpartition(": ")
+    if value and why and len(shown) > LONGEST_VALUE:
+        return f"{head} value: {why}"
+    return redact(message)
 
 
 def _way_out(message: str) -> str:
@@ -201,4 +215,9 @@ _DATABASES = {("Cluster", "postgresql.cnpg.io"), ("Dragonfly", "dragonflydb.io")
 def _summary(diff: manifests.ManifestDiff) -> str:
     parts = [(len(diff.created), "created"), (len(diff.changed), "changed"), (len(diff.removed), "removed")]
     told = ", ".join(f"{number} {word}" for number, word in parts if number)
-    return f"Objects: {told}." if told else "No object changes."
+    labels = (
+        f" ({counted(len(diff.relabelled), 'more object')} only in the version of their labels)"
+        if diff.relabelled
+        else ""
+    )
+    return f"Objects: {told or 'none changed'}{labels}."

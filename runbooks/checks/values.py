@@ -56,9 +56,9 @@ class ValuesCompare:
         findings = [
             *_refused(problems(diff_values.computed(new, final.values), chart.schema) if chart.schema else []),
             *_gone(gone, renamed, chart.version),
-            *_mentioned("set, and not known to the chart, before as after", never),
-            *_mentioned("changed by the target's files", [change.path for change in from_files]),
-            *_mentioned("another default in the new chart", [change.path for change in defaults]),
+            *_mentioned("Set, and not known to the chart, before as after", never),
+            *_mentioned("Changed by the target's files", [change.path for change in from_files]),
+            *_mentioned("Other defaults in the new chart", [change.path for change in defaults]),
         ]
         return CheckResult(
             findings=tuple(findings),
@@ -92,7 +92,7 @@ def _refused(found: Sequence[SchemaProblem]) -> list[Finding]:
 def _mentioned(what: str, paths: Sequence[diff_values.Path]) -> list[Finding]:
     if not paths:
         return []
-    return [info(f"{counted(len(paths), 'value')} {what}: {listed([dotted(path) for path in paths], most=5)}.")]
+    return [info(f"{what} ({len(paths)}): {listed([dotted(path) for path in paths], most=5)}.")]
 
 
 def _gone(paths: Iterable[diff_values.Path], renamed: dict[str, str], version: str) -> list[Finding]:

@@ -16,13 +16,15 @@ from bot.helm.models import Release, Revision, Status
 from bot.settings import Duration
 from runbooks import evidence, orphans, revisions
 from runbooks.reading import app_version, chart_version, final_values
+from runbooks.steps import hooks
 from runbooks.steps.common import Params
 
 
 class UpgradeParams(Params):
-    """``hook_timeout`` is what Helm gives each hook."""
+    """``hook_timeout`` is what Helm gives each hook; one that cannot mend itself is given up sooner."""
 
     hook_timeout: Duration = timedelta(minutes=10)
+    give_up_after: Duration = timedelta(seconds=60)
 
 
 class HelmUpgrade:
@@ -59,18 +61,19 @@ class HelmUpgrade:
         _as_approved("values", values.digest, context.plan.get("values_digest"))
         context.progress(f"helm upgrade to {chart.version}")
         try:
-            release = await clients.helm.upgrade(
-                release=target.release,
-                namespace=target.namespace,
-                chart=chart.path,
-                values=values.file,
-                timeout=params.hook_timeout,
-                server_side=target.server_side_apply,
-                description=revisions.mark(context.run, f"upgrade to {chart.version}"),
-                labels=revisions.labels(context.run, current.revision),
-                wait=Wait.HOOKS_ONLY,
-                on_progress=lambda note: context.progress(note.text),
-            )
+            async with hooks.given_up(context, current.revision, after=params.give_up_after):
+                release = await clients.helm.upgrade(
+                    release=target.release,
+                    namespace=target.namespace,
+                    chart=chart.path,
+                    values=values.file,
+                    timeout=params.hook_timeout,
+                    server_side=target.server_side_apply,
+                    description=revisions.mark(context.run, f"upgrade to {chart.version}"),
+                    labels=revisions.labels(context.run, current.revision),
+                    wait=Wait.HOOKS_ONLY,
+                    on_progress=lambda note: context.progress(note.text),
+                )
         except BotError as error:
             error.evidence += await self._why(context, error)
             error.way_out = f"{error.way_out} {_next(context)}".strip()
@@ -132,7 +135,7 @@ class HelmUpgrade:
         if not isinstance(error, HookFailed):
             return ()
         try:
-            failed = evidence.failed_hooks(await context.clients.releases.current(), error.event)
+            failed = evidence.unfinished_hooks(await context.clients.releases.current(), error.event)
         except BotError as unread:
             return (Evidence("The failed hook could not be looked at", str(unread)),)
         return await evidence.of_workloads(context.clients.cluster, failed)

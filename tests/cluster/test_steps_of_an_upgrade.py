@@ -185,6 +185,18 @@ async def test_a_hook_that_fails_is_shown_with_its_log_and_the_way_back(world: W
     assert "Revision 2, made by this run, is failed" in unclear.why
 
 
+async def test_a_hook_that_cannot_mend_itself_is_not_waited_for_to_the_end(world: World) -> None:
+    values = {**light_values(), "migration": {"enabled": True}}
+    await world.install("0.2.1", values)
+    world.asking(version=BadVersion.IMAGE_CANNOT_BE_PULLED)
+    context = world.context(await world.facts("helm.release", "chart.version"))
+    with pytest.raises(
+        Permanent, match=r"Job/aeterna-migration is stuck and will not mend itself: Image .* cannot be pulled"
+    ):
+        await world.do("helm.upgrade", context, hook_timeout="150s", give_up_after="1s")
+    assert await world.statuses() == ["deployed", "failed"]
+
+
 async def test_an_upgrade_is_reconciled_by_the_newest_revision(world: World) -> None:
     await world.install("0.1.0", settled=False)
     world.asking(version="0.2.1")
@@ -268,6 +280,8 @@ async def test_a_rollout_that_cannot_arrive_says_why(world: World) -> None:
             await world.do("rollout.watch", context, give_up_after="1s", deadline="30s")
         assert raised.value.way_out.endswith("roll back to revision 1 (0.2.1).")
         assert "Events of Deployment/aeterna and its pods" in _text(raised.value)
+        titles = [piece.text for piece in raised.value.evidence]
+        assert len(titles) == len(set(titles))
 
 
 async def test_a_failing_chart_test_is_shown_with_its_log(world: World) -> None:

@@ -94,3 +94,12 @@ def test_the_digest_minds_neither_order_nor_random_secrets_but_everything_else()
     config = _object("ConfigMap", "a", data={"k": "1"})
     assert manifests.digest([secret, config]) == manifests.digest([config, other])
     assert manifests.digest([config]) != manifests.digest([_object("ConfigMap", "a", data={"k": "2"})])
+
+
+def test_labels_that_only_name_the_version_are_told_in_one_line() -> None:
+    def labelled(version: str) -> dict[str, Any]:
+        return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "labels": {"helm.sh/chart": version}}}
+
+    diff = manifests.compare([labelled("a-1")], [labelled("a-2")], namespace="n")
+    assert (diff.changed, diff.relabelled) == ((), ("Service/a",))
+    assert diff.text == "Only the version in their labels: Service/a"
