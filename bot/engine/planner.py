@@ -23,6 +23,7 @@ from bot.settings import Configuration, Target
 from bot.store.records import FindingRecord, PlanRecord, RunRecord
 
 log = logging.getLogger(__name__)
+_COULD_NOT = " could not be done: "
 ClientsOf = Callable[[Target], Awaitable[TargetClients]]
 
 
@@ -72,7 +73,7 @@ class Planner:
         try:
             return await check.check(context)
         except BotError as error:
-            text = f"The check {check.name} could not be done: {error.message}"
+            text = f"The check {check.name}{_COULD_NOT}{error.message}"
             return CheckResult(findings=(Finding(Level.BLOCKER, text, error.way_out),), files=error.evidence)
         except Exception:
             reference = secrets.token_hex(4)
@@ -94,6 +95,7 @@ class Planner:
                 facts[key] = value
             bindings |= result.bindings
             findings += [FindingRecord(name, f.level.value, f.text, f.way_out) for f in result.findings]
+        findings = _folded(findings)
         order = [level.value for level in Level]
         findings.sort(key=lambda finding: order.index(finding.level))
         digest = digest_of(run, bindings)
@@ -120,6 +122,24 @@ def differences(old: PlanRecord, new: PlanRecord) -> list[str]:
         for name in names
         if old.bindings.get(name) != new.bindings.get(name)
     ]
+
+
+def _folded(findings: list[FindingRecord]) -> list[FindingRecord]:
+    """One cause is told once: checks that could not be done for a reason that stands there already become one line."""
+    said: set[str] = set()
+    kept, because = [], []
+    for finding in sorted(findings, key=lambda one: _COULD_NOT in one.text):
+        cause = finding.text.partition(_COULD_NOT)[2] or finding.text
+        if finding.level == Level.BLOCKER and cause in said:
+            because.append(finding.check)
+            continue
+        if finding.level == Level.BLOCKER:
+            said.add(cause)
+        kept.append(finding)
+    if because:
+        text = f"Not looked at for that reason: {', '.join(dict.fromkeys(because))}."
+        kept.append(FindingRecord("plan", Level.INFO.value, text))
+    return kept
 
 
 def info(run: RunRecord) -> RunInfo:

@@ -406,3 +406,26 @@ async def test_an_unknown_target_or_run_is_a_mistake_with_a_way_out(
     async with running(database_url, two_steps(world), tmp_path) as replica:
         with pytest.raises(UserMistake, match="r-nope"):
             await replica.desk.run("r-nope")
+
+
+async def test_one_cause_that_stops_several_checks_is_told_once(
+    database_url: str, world: World, tmp_path: Path
+) -> None:
+    cause = "There is no version 9.9.9."
+    world.result = CheckResult(
+        findings=(
+            Finding(Level.BLOCKER, f"Rendering the chart could not be done: {cause}"),
+            Finding(Level.BLOCKER, cause, "Nearest: 0.2.1."),
+            Finding(Level.BLOCKER, f"The check values could not be done: {cause}"),
+            Finding(Level.BLOCKER, "The check capacity could not be done: Forbidden."),
+        )
+    )
+    async with running(database_url, two_steps(world), tmp_path) as replica:
+        asked = await replica.ask()
+        blocked = await replica.until(asked.id, RunState.BLOCKED)
+        assert blocked.plan is not None
+        assert [(finding.level, finding.text) for finding in blocked.plan.findings] == [
+            ("blocker", cause),
+            ("blocker", "The check capacity could not be done: Forbidden."),
+            ("info", "Not looked at for that reason: scripted."),
+        ]
