@@ -133,9 +133,7 @@ class Commands:
         elif len(line.arguments) > 1:
             raise UserMistake(f"I do not know what {line.arguments[1]!r} means here.", way_out=self._form(word))
         kind = _PRESSES[word.name]
-        run = await self._presses.press(
-            kind, run_id, user=typed.user, channel=typed.channel, key=typed.key, reason=reason
-        )
+        run = await self._presses.press(kind, run_id, user=typed.user, key=typed.key, reason=reason)
         if run.cancel_requested_by and kind is OfferKind.CANCEL and not run.state.over:
             return answers.said(f"Run `{run.id}` stops at its next safe point.")
         new = "" if run.id == run_id else f" It is the new run `{run.id}`."

@@ -39,18 +39,19 @@ class Presses:
         kind, mark = buttons.kind(str(action.get("action_id", ""))), str(action.get("value") or "")
         if kind is None or not mark:
             raise Refused("This button belongs to an older version of the bot.", way_out="Use the run's newest card.")
-        user, channel = str(body["user"]["id"]), str((body.get("channel") or {}).get("id") or "")
+        user = str(body["user"]["id"])
         message = str((body.get("container") or {}).get("message_ts") or "")
         key = f"click:{mark}:{kind.value}:{message}:{user}"
-        run = await self.press(kind, mark, user=user, channel=channel, key=key)
+        run = await self.press(kind, mark, user=user, key=key)
         if run.id != mark.partition(":")[0] and kind is OfferKind.RETRY:
             return answers.said(f"It is planned anew as run `{run.id}`; its card is in <#{run.channel}>.")
         return None
 
-    async def press(
-        self, kind: OfferKind, mark: str, *, user: str, channel: str, key: str, reason: str = ""
-    ) -> RunRecord:
-        """``mark`` is a run's id, or the id and the plan that the person saw. The run as it is afterwards."""
+    async def press(self, kind: OfferKind, mark: str, *, user: str, key: str, reason: str = "") -> RunRecord:
+        """``mark`` is a run's id, or the id and the plan that the person saw. The run as it is afterwards.
+
+        A new run that comes of it has its card where the old one has it, wherever the person is.
+        """
         run_id = mark.partition(":")[0]
         run = await self._desk.run(run_id)
         await self._permissions.require(user, self._needed(kind, run), run.target)
@@ -64,9 +65,13 @@ class Presses:
             case OfferKind.STOP:
                 return await self._desk.stop(run_id, user=user)
             case OfferKind.RETRY:
-                return await self._desk.retry(run_id, user=user, key=key, channel=channel)
+                return await self._desk.retry(run_id, user=user, key=key, channel=run.channel)
             case OfferKind.ROLL_BACK:
-                return await self._desk.roll_back(run_id, user=user, key=key, channel=channel)
+                return await self._desk.roll_back(run_id, user=user, key=key, channel=run.channel)
+            case OfferKind.TICK:
+                return await self._desk.tick(mark, user=user)
+            case OfferKind.OVERRIDE | OfferKind.SUPPLY:
+                raise Refused("This needs its dialog.", way_out="Press its button on the card.")
 
     async def _approve(self, run: RunRecord, mark: str, *, user: str) -> RunRecord:
         """A second click of the same person is told so, whichever of the two came through."""

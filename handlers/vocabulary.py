@@ -5,11 +5,15 @@ Runbooks are words too: ours have their arguments here, those that users added t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bot.engine.contract import Runbook, Runbooks
+from bot.errors import BotError
 from bot.settings import Permission
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,12 @@ class Vocabulary:
         return Permission(self._parse(runbook_text).permission)
 
     def _runbook(self, name: str) -> Word:
-        runbook = self._parse(self._runbooks.text(name))
         form, arguments = _FORMS.get(name, (f"{name} [--INPUT VALUE]", ()))
+        try:
+            runbook = self._parse(self._runbooks.text(name))
+        except BotError as error:  # one bad file must not take the other words away; whoever asks for it gets the place
+            _log.warning("the runbook %s cannot be read: %s", name, error)
+            return Word(name, form, "cannot be read at the moment", Permission.VIEW, arguments, runbook=True)
         return Word(name, form, runbook.summary, Permission(runbook.permission), arguments, runbook=True)
 
     def _parse(self, text: str) -> Runbook:

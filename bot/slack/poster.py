@@ -89,7 +89,11 @@ class Poster:
         """Starts what may go now; the seconds after which more may."""
         now = asyncio.get_running_loop().time()
         wait = _LOOK
-        due = await self._outbox.due(limit=100)
+        try:
+            due = await self._outbox.due(limit=100)
+        except Temporary as error:
+            _log.warning("the outbox cannot be read: %s", error)
+            return wait
         if self._inherited is None:
             self._inherited = frozenset(item.id for item in due)
         for item in due:
@@ -109,11 +113,13 @@ class Poster:
         task = asyncio.create_task(self._deliver(item), name=f"post {item.key}")
         self._flying[item.id] = task
 
-        def landed(_task: asyncio.Task[None]) -> None:
+        def landed(task: asyncio.Task[None]) -> None:
             del self._flying[item.id]
             if posts:
                 self._channels.discard(item.channel)
             self._landed.set()
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _log.error("%s stays due: %s", item.key, error)  # the database did not take the result
 
         task.add_done_callback(landed)
 
@@ -165,8 +171,8 @@ class Poster:
             ):  # an earlier try may have got through, with an older state
                 await self._edit(item, ts, message)
         self._shown[item.id] = message
-        if run.state.over and len(self._shown) > 200:
-            self._shown.clear()
+        if run.state.over:
+            del self._shown[item.id]
         await self._outbox.delivered(item, ts=ts)
 
     async def _reply(self, item: OutboxItem) -> None:

@@ -37,7 +37,7 @@ class Button:
         if self.confirm:
             element["confirm"] = {
                 "title": {"type": "plain_text", "text": cut(self.label, limits.CONFIRM_TITLE) or "…"},
-                "text": {"type": "mrkdwn", "text": cut(prose(self.confirm), limits.CONFIRM_TEXT)},
+                "text": {"type": "mrkdwn", "text": cut(prose(self.confirm), limits.CONFIRM_TEXT) or "…"},
                 "confirm": {"type": "plain_text", "text": "Yes"},
                 "deny": {"type": "plain_text", "text": "No"},
             }

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.engine.contract import Outcome
+from bot.engine.contract import Outcome, Runbook
+from bot.errors import UserMistake
 from dev.slack import SlackWorkspace
-from tests.slack.support import Bot, Script, everything, running_bot, upgrade_steps, warning
+from tests.slack.support import Bot, Script, blocker, everything, running_bot, upgrade_steps, warning
 
 ALICE, MALLORY = "U0ALICE", "U0MALLORY"
 
@@ -153,3 +154,29 @@ async def test_a_mistake_of_ours_gives_a_reference_and_no_details(
     answer = everything(await bot.says_to(ALICE, "went wrong in the bot itself"))
     assert "xoxb" not in answer
     assert any("reference" in record.getMessage() and record.exc_info for record in caplog.records)
+
+
+async def test_one_bad_runbook_takes_no_other_word_away(bot: Bot, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = bot.script.parse
+
+    def parse(text: str) -> Runbook:
+        if text == "upgrade":
+            raise UserMistake("runbooks/upgrade.yaml:7: steps: there is no step kind 'helm.upgade'.")
+        return whole(text)
+
+    monkeypatch.setattr(bot.script, "parse", parse)
+    await bot.slack.command("alice", "ops", "help")
+    await bot.says_to(ALICE, "`upgrade VERSION` cannot be read at the moment", "`status`")
+    await bot.slack.command("alice", "ops", "upgrade 0.2.1")
+    await bot.says_to(ALICE, "upgrade.yaml:7: steps")
+
+
+async def test_a_new_run_has_its_card_where_the_old_one_was(bot: Bot) -> None:
+    bot.script.findings.append(blocker("Not now."))
+    await bot.slack.command("alice", "ops", "upgrade 0.2.1")
+    await bot.card("Cannot go ahead")
+    bot.script.findings.clear()
+    run = (await bot.desk.runs("prod"))[0]
+    await bot.slack.command("alice", "random", f"retry {run.id}")
+    await bot.says_to(ALICE, "It is the new run", channel="random")
+    await bot.card("Waiting for approval")
