@@ -41,7 +41,7 @@ class ApprovalDocument(_Part):
 
     count: Annotated[int, Field(ge=1, le=20)] = ApprovalPolicy().count
     exclude_requester: bool = ApprovalPolicy().exclude_requester
-    expires: Duration = ApprovalPolicy().expires
+    expires: Duration | None = None
 
     def policy(self) -> ApprovalPolicy:
         return ApprovalPolicy(count=self.count, exclude_requester=self.exclude_requester, expires=self.expires)

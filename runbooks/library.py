@@ -10,7 +10,7 @@ from pathlib import Path
 from rapidfuzz import process
 
 from bot import yamlfile
-from bot.engine.contract import Json, Runbook
+from bot.engine.contract import Facts, Json, Runbook
 from bot.errors import UserMistake
 from bot.helm.versions import parse_version
 from runbooks import loader
@@ -70,6 +70,10 @@ class RunbookLibrary:
             if key not in declared:
                 raise UserMistake(f"`{name}` takes no `{key[:40]}`.", way_out=f"Write `{form}`.")
         return {key: _input(key, wanted, given.get(key), form) for key, wanted in declared.items()}
+
+    def expand(self, runbook: Runbook, facts: Facts) -> Runbook:
+        """The runbook as it is; no fact adds steps yet."""
+        return runbook
 
     def usage(self, name: str) -> str:
         """How it is asked for: ``/aeterna upgrade 0.2.1``, ``/aeterna rollback [12]``."""

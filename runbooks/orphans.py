@@ -30,7 +30,11 @@ def helm_at_work(release: str, namespace: str, *, proc: Path = Path("/proc")) ->
     """Whether a Helm process of this host is changing the release. False where there is no ``/proc``."""
     wanted = f"--namespace={namespace}"
     return any(
-        len(words) > 2 and words[1] in ("upgrade", "rollback") and words[2] == release and wanted in words
+        len(words) > 2
+        and words[1] in ("upgrade", "rollback")
+        and words[2] == release
+        and wanted in words
+        and not any(word.startswith("--dry-run") for word in words)
         for words in _command_lines(proc)
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from bot.engine.contract import RunInfo
 from bot.helm.models import Revision, Status
+from bot.helm.releases import went_well
 
 LABEL = "aeterna-bot-intent"
 _ROLLBACK = re.compile(r"rollback to (\d+)", re.IGNORECASE)
@@ -43,14 +44,6 @@ def newest(history: Sequence[Revision]) -> Revision | None:
     return max(history, key=lambda revision: revision.revision, default=None)
 
 
-def last_deployed(history: Sequence[Revision]) -> Revision | None:
-    """What was in the cluster before an operation was cut off: the newest that Helm calls deployed, else superseded."""
-    for status in _GOOD:
-        if found := newest([revision for revision in history if revision.status is status]):
-            return found
-    return None
-
-
 def rolled_back_to(revision: Revision) -> int | None:
     """The revision that this one is a copy of, if it came from a rollback."""
     if revision.rollback_to:
@@ -76,7 +69,7 @@ def good_revisions(history: Sequence[Revision]) -> list[Revision]:
         by_number[number]
         for number in sorted(by_number, reverse=True)
         if number < now.revision
-        and by_number[number].status in _GOOD
+        and went_well(by_number[number])
         and number not in abandoned
         and (_origin(number, by_number) != same or now.status not in _GOOD)
     ]

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from bot.engine.contract import CheckResult, Facts, Finding, Json, PlanContext
 from bot.helm.models import Revision, Status, StoredRelease
+from bot.helm.releases import newest_good
 from bot.settings import Target
 from runbooks import revisions
 from runbooks.checks.findings import blocker, warning
@@ -79,7 +80,7 @@ def _way_out_of_pending(releases: Sequence[StoredRelease]) -> str:
     current = releases[-1]
     if current.status is Status.PENDING_INSTALL:
         return "If nobody is at work, only `helm uninstall` ends a first installation that was cut off."
-    good = revisions.last_deployed([release.as_revision() for release in releases])
+    good = newest_good([release.as_revision() for release in releases])
     if good is None:
         return "If nobody is at work, `helm uninstall` ends it: no revision was ever deployed."
     return f"If somebody is at work, wait. If nobody is, `rollback {good.revision}` ends it."

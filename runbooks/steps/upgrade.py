@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -10,14 +11,18 @@ from pydantic import BaseModel
 
 from bot.engine.contract import Done, Facts, NotStarted, Outcome, Reconciled, Repeat, StepContext, Unknown
 from bot.errors import BotError, Evidence, Permanent, Refused
+from bot.helm.charts import ChartVersion, PulledChart
 from bot.helm.failures import HookFailed
 from bot.helm.flags import Wait
 from bot.helm.models import Release, Revision, Status
+from bot.helm.releases import newest_good
 from bot.settings import Duration
 from runbooks import evidence, orphans, revisions
 from runbooks.reading import app_version, chart_version, final_values
 from runbooks.steps import hooks
 from runbooks.steps.common import Params
+
+log = logging.getLogger(__name__)
 
 
 class UpgradeParams(Params):
@@ -55,7 +60,7 @@ class HelmUpgrade:
         clients, target = context.clients, context.target
         repaired = await self._repair(context, params, intent)
         current = await clients.releases.current()
-        chart = await clients.repository.pull(_version(context), clients.charts)
+        chart = await _chart(context)
         values = await final_values(release=current, target=target, workdir=Path(context.workdir))
         _as_approved("chart", chart.digest, context.plan.get("chart_digest"))
         _as_approved("values", values.digest, context.plan.get("values_digest"))
@@ -115,7 +120,7 @@ class HelmUpgrade:
                 way_out="Wait for it; if nobody is at work, `rollback` ends it.",
                 evidence=(evidence.of_history(history),),
             )
-        good = revisions.last_deployed(history)
+        good = newest_good(history)
         if good is None:
             raise Permanent("There is no deployed revision to go back to.", evidence=(evidence.of_history(history),))
         context.progress(f"Revision {pending.revision} was cut off; going back to {good.revision} first.")
@@ -146,6 +151,18 @@ def _version(context: StepContext) -> str:
     if not version:
         raise Permanent("helm.upgrade needs a runbook with an input called version.")
     return str(version)
+
+
+async def _chart(context: StepContext) -> PulledChart:
+    """The very chart that was approved, if it is still on this disk; else from its source again."""
+    clients, digest = context.clients, context.plan.get("chart_digest")
+    if digest:
+        approved = ChartVersion(str(context.plan.get("new_version") or _version(context)), digest=str(digest))
+        try:
+            return await clients.repository.pull(approved, clients.charts)
+        except Permanent as error:  # planned on another replica, or the folder was emptied
+            log.debug("the planned chart of run %s is not kept here: %s", context.run.id, error)
+    return await clients.repository.pull(_version(context), clients.charts)
 
 
 def _as_approved(what: str, now: str, planned: object) -> None:

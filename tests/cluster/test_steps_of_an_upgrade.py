@@ -16,7 +16,7 @@ from bot.kube import Cluster
 from dev.charts import BadVersion, light_values
 from dev.controlplane import Running
 from dev.standins import StandinControl, Standins
-from runbooks import revisions
+from runbooks import orphans, revisions
 from tests.cluster.runbook_world import World, world_of
 
 PLANNED = ("helm.release", "chart.version", "values.compare")
@@ -164,6 +164,25 @@ async def test_a_chart_that_changed_after_the_approval_is_refused(world: World) 
     with pytest.raises(Refused, match="chart changed since the plan was approved"):
         await world.do("helm.upgrade", world.context({**plan, "chart_digest": "0" * 64}))
     assert await world.statuses() == ["deployed"]
+
+
+async def test_the_approved_chart_is_used_even_when_its_repository_is_gone(world: World) -> None:
+    await world.install("0.1.0", settled=False)
+    world.asking(version="0.2.1")
+    plan = await world.facts(*PLANNED)
+    await world.repository.offline()
+    assert (await world.do("helm.upgrade", world.context(plan))).facts["version"] == "0.2.1"
+
+
+async def test_a_helm_that_outlived_its_bot_is_waited_for(world: World) -> None:
+    await world.install("0.1.0", settled=False)
+    await world.leave_pending("pending-upgrade")
+    looks = iter([True, True, False])
+    history = await orphans.settled(
+        world.context(), {"host": orphans.here()}, at_work=lambda release, namespace: next(looks)
+    )
+    assert orphans.cut_off(history) is not None
+    assert world.said == ["Revision 2 is pending-upgrade; waiting for Helm to end."] * 2
 
 
 async def test_a_hook_that_fails_is_shown_with_its_log_and_the_way_back(world: World) -> None:

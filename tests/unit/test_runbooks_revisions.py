@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,12 @@ def history(*lines: str) -> list[Revision]:
 )
 def test_good_revisions_are_those_that_nobody_rolled_back_from(lines: list[str], good: list[int]) -> None:
     assert [one.revision for one in revisions.good_revisions(history(*lines))] == good
+
+
+def test_a_failed_revision_that_a_failed_rollback_marked_superseded_is_not_good() -> None:
+    lines = history("superseded 0.1.0", "superseded 0.2.0", "failed 0.3.0")
+    failed = replace(lines[1], description='Upgrade "aeterna" failed: boom')
+    assert [one.revision for one in revisions.good_revisions([lines[0], failed, lines[2]])] == [1]
 
 
 def test_a_circle_of_rollbacks_ends() -> None:
@@ -81,6 +88,7 @@ def test_a_helm_at_work_on_this_release_is_seen_and_any_other_process_is_not(tmp
     process(2, "/bin/helm", "list", "--namespace=prod")
     process(3, "/bin/helm", "upgrade", "other", "chart.tgz", "--namespace=prod")
     process(4, "/bin/helm", "upgrade", "aeterna", "chart.tgz", "--namespace=staging")
+    process(6, "/bin/helm", "upgrade", "aeterna", "chart.tgz", "--namespace=prod", "--dry-run=server")
     (tmp_path / "self").mkdir()
     assert not orphans.helm_at_work("aeterna", "prod", proc=tmp_path)
     process(5, "/bin/helm", "rollback", "aeterna", "3", "--namespace=prod")
