@@ -78,11 +78,6 @@ class Poster:
             self._flying.clear()
             self._channels.clear()
 
-    async def drain(self) -> None:
-        """Waits until nothing is due any more; for an orderly end, under the caller's deadline."""
-        while self._flying or await self._outbox.undelivered():
-            await self._rest(0.05)
-
     # -- inside ---------------------------------------------------------------------------------------------
 
     async def _launch(self) -> float:
