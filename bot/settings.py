@@ -214,6 +214,12 @@ class EngineSection(_Section):
     keep_runs: Duration = timedelta(days=180)
 
 
+class ApprovalsSection(_Section):
+    """What holds where a runbook does not say: how long a plan waits for approval before it expires."""
+
+    expires: Duration = timedelta(hours=4)
+
+
 class HelmSection(_Section):
     """The ``helm`` program; a bare name is looked for on PATH."""
 
@@ -229,6 +235,7 @@ class Configuration(_Section):
     runbooks: Path | None = None  # a folder whose runbooks are added to ours and override them by name
     state: Path = Path("state")  # pulled charts and Helm's own home; may be lost at any time
     engine: EngineSection = EngineSection()
+    approvals: ApprovalsSection = ApprovalsSection()
     helm: HelmSection = HelmSection()
 
     @model_validator(mode="after")

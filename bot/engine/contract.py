@@ -34,11 +34,17 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check found. ``text`` is a sentence; ``way_out`` says what to do about it."""
+    """One thing that a check found. ``text`` is a sentence; ``way_out`` says what to do about it.
+
+    ``code`` names the kind of finding (``data.loss``), which a runbook can let a person override; ``subject`` names the
+    object or the key that it is about.
+    """
 
     level: Level
     text: str
     way_out: str = ""
+    code: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,13 +116,17 @@ class OnFailure(StrEnum):
 
 @dataclass(frozen=True)
 class RunInfo:
-    """The part of a run that checks and steps may see. ``inputs`` are validated."""
+    """The part of a run that checks and steps may see. ``inputs`` are validated.
+
+    ``supplied`` are the values that a person gave for this run, by dotted path, laid over all others.
+    """
 
     id: str
     target: str
     runbook: str
     inputs: Facts
     requested_by: str
+    supplied: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -209,11 +219,22 @@ class StepKind(Protocol[Params]):
 
 @dataclass(frozen=True)
 class ApprovalPolicy:
-    """How many distinct people must say yes, whether the requester counts, and how long the question stays open."""
+    """How many distinct people must say yes, whether the requester counts, and how long the question stays open.
+
+    ``expires`` None means what the configuration says (``approvals.expires``).
+    """
 
     count: int = 1
     exclude_requester: bool = True
-    expires: timedelta = timedelta(hours=4)
+    expires: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class OverrideRule:
+    """Which kind of blocker a person may override, and the permission that this takes."""
+
+    code: str
+    permission: str
 
 
 class Step(Protocol):
@@ -253,6 +274,7 @@ class Runbook:
     steps: tuple[Step, ...]
     approval: ApprovalPolicy | None
     report: bool = False
+    overrides: tuple[OverrideRule, ...] = ()
 
     @property
     def mutates(self) -> bool:
@@ -274,4 +296,11 @@ class Runbooks(Protocol):
 
     def inputs(self, name: str, given: Mapping[str, str]) -> dict[str, Json]:
         """Validated inputs, defaults filled in; raises ``UserMistake`` naming the input and its right form."""
+        ...
+
+    def expand(self, runbook: Runbook, facts: Facts) -> Runbook:
+        """The runbook with the steps that the plan's facts add to it (the migration notes' own).
+
+        The same facts always give the same steps, so that a run can be taken up again.
+        """
         ...

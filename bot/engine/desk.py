@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bot.engine.contract import Runbooks
 from bot.engine.offers import ROLLBACK, plan_mark, way_back
@@ -19,6 +20,7 @@ from bot.store.database import Database
 from bot.store.journal import Journal, NewRun, Stale, TargetHeld
 from bot.store.records import RunRecord, RunState
 
+Json = Any
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # nothing that a tired eye confuses
 
 
@@ -67,6 +69,11 @@ class Desk:
                 "You asked for this run, so somebody else has to approve it.",
                 way_out="Anybody with the permission approve can press the button.",
             )
+        if open_ := run.unticked("before"):
+            raise Refused(
+                f"This has to be done first: {'; '.join(str(item['text']) for item in open_)}.",
+                way_out="Do it, and press its button on the card.",
+            )
         if any(voice.user == user for voice in run.valid_approvals):
             raise Refused("You have approved this plan already; it needs one more person.")
         return await self._guarded(run, self._journal.approve(run.id, user=user, digest=self._digest(run)))
@@ -77,6 +84,47 @@ class Desk:
         return await self._guarded(
             run, self._journal.reject(run.id, user=user, digest=self._digest(run), reason=reason)
         )
+
+    async def override(self, mark: str, *, user: str, reason: str, release: str) -> RunRecord:
+        """Goes on in spite of the blockers of the plan that ``mark`` names. ``release`` is the release's name, as typed.
+
+        Raises ``UserMistake`` when that name or the reason is wrong, ``Refused`` when a blocker may not be overridden.
+        """
+        run = await self._planned(mark, RunState.BLOCKED)
+        target = self._configuration.target(run.target)
+        if target is None or release.strip() != target.release:
+            raise UserMistake("That is not the release's name.", way_out="Type it exactly, to show that you mean it.")
+        if len(reason.strip()) < 5:
+            raise UserMistake("A reason is needed.", way_out="Say in a few words why it is right to go on.")
+        left = run.blockers
+        if not left or any(not finding.override for finding in left):
+            raise Refused("The plan has a blocker that nobody may override.", way_out="Put that right, and plan again.")
+        policy = self.runbooks.parse(run.runbook_text).approval
+        expires = (policy.expires if policy else None) or self._configuration.approvals.expires
+        codes = sorted({finding.code for finding in left})
+        lifted = self._journal.override(
+            run.id,
+            user=user,
+            digest=self._digest(run),
+            codes=codes,
+            reason=reason.strip(),
+            approvable=True,
+            expires_in=expires,
+        )
+        return await self._guarded(run, lifted)
+
+    async def supply(self, mark: str, *, user: str, values: Mapping[str, Json]) -> RunRecord:
+        """Gives the run values by dotted path and plans it again. The caller has checked their types."""
+        run = await self._planned(mark, RunState.BLOCKED, RunState.AWAITING_APPROVAL)
+        return await self._guarded(run, self._journal.supply(run.id, user=user, values=values))
+
+    async def tick(self, value: str, *, user: str) -> RunRecord:
+        """``RUN:ITEM``: says that a thing on the run's checklist is done."""
+        run_id, _, item = value.partition(":")
+        run = await self._journal.run(run_id)
+        if item not in {str(known["id"]) for known in run.checklist}:
+            raise Refused("That is not on the checklist of the plan as it is now.", way_out="Look at the card again.")
+        return await self._journal.tick(run.id, user=user, item=item)
 
     async def cancel(self, run_id: str, *, user: str) -> RunRecord:
         """Stops the run at its next safe point."""
@@ -192,10 +240,16 @@ class Desk:
             )
 
     async def _waiting(self, mark: str) -> RunRecord:
-        run_id, _, plan = mark.partition(":")
-        run = await self._journal.run(run_id)
+        run = await self._journal.run(mark.partition(":")[0])
         if run.state is not RunState.AWAITING_APPROVAL:
             raise Refused(f"Run {run.id} does not wait for approval: it is {said(run.state)}.")
+        return await self._planned(mark, RunState.AWAITING_APPROVAL)
+
+    async def _planned(self, mark: str, *states: RunState) -> RunRecord:
+        run_id, _, plan = mark.partition(":")
+        run = await self._journal.run(run_id)
+        if run.state not in states:
+            raise Refused(f"Run {run.id} is {said(run.state)} now.")
         if plan and plan_mark(run) != mark:
             raise Refused(
                 "The plan has changed since this card was shown.",

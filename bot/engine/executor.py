@@ -87,7 +87,8 @@ class Executor:
             state, note = RunState.AWAITING_APPROVAL, run.note
         else:
             state, note = RunState.QUEUED, ""
-        expires = policy.expires if policy and state is RunState.AWAITING_APPROVAL else None
+        waits = policy is not None and state is RunState.AWAITING_APPROVAL
+        expires = (policy.expires or self._configuration.approvals.expires) if policy and waits else None
         plan = replace(planned.plan, facts={**planned.plan.facts, "steps": _wanted(run, runbook, planned.plan)})
         try:
             await self._journal.save_plan(session.claim, plan, state=state, note=note, expires_in=expires)
@@ -114,6 +115,7 @@ class Executor:
         begun = any(step.state is not StepState.PENDING for step in run.steps)
         if runbook.mutates and not begun and not await self._still_approved(session, run, runbook):
             return
+        runbook = self._runbooks.expand(runbook, run.plan.facts if run.plan else {})
         layout = [(step.id, step.kind.name, step.title) for step in runbook.steps]
         await self._journal.lay_out(session.claim, layout)
         target = self._configuration.target(run.target)
@@ -153,7 +155,8 @@ class Executor:
         if session.stop is not None and session.stop is not Stop.CANCEL:
             return False
         changed = differences(run.plan, again.plan)
-        blockers = [finding.text for finding in again.plan.findings if finding.level == Level.BLOCKER]
+        lifted = {override.code for override in run.overrides if override.digest == run.plan.digest}
+        blockers = [f.text for f in again.plan.findings if f.level == Level.BLOCKER and (f.code or None) not in lifted]
         if not changed and not blockers:
             return True
         what = "; ".join(changed or blockers)
@@ -209,7 +212,8 @@ class Executor:
         self, session: Session, run: RunRecord, record: StepRecord, step: Step | None = None
     ) -> None:
         if step is None:
-            runbook = self._runbooks.parse(run.runbook_text)
+            facts = run.plan.facts if run.plan else {}
+            runbook = self._runbooks.expand(self._runbooks.parse(run.runbook_text), facts)
             step = next(found for found in runbook.steps if found.id == record.id)
         note = f"{record.title}: {record.summary}"
         if (record.state is StepState.UNKNOWN and step.kind.mutates) or step.on_failure is OnFailure.ASK:

@@ -22,6 +22,9 @@ class OfferKind(StrEnum):
     RETRY = "retry"
     STOP = "stop"
     ROLL_BACK = "roll_back"
+    OVERRIDE = "override"  # opens a dialog
+    SUPPLY = "supply"  # opens a dialog
+    TICK = "tick"
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def offers(run: RunRecord) -> tuple[Offer, ...]:
         case RunState.AWAITING_APPROVAL:
             mark = plan_mark(run)
             return (
+                *_ticks(run, "before"),
                 Offer(OfferKind.APPROVE, "Approve", mark, Permission.APPROVE, style="primary"),
                 Offer(OfferKind.REJECT, "Reject", mark, Permission.APPROVE, style="danger"),
             )
@@ -73,10 +77,12 @@ def offers(run: RunRecord) -> tuple[Offer, ...]:
             retry = Offer(OfferKind.RETRY, "Retry", run.id, Permission.UPGRADE, style="primary")
             return (retry, *_roll_back(run), stop)
         case RunState.SUCCEEDED:
-            return _roll_back(run)
+            return (*_ticks(run, "after"), *_roll_back(run))
         case RunState.FAILED | RunState.CANCELLED:
             return (*_roll_back(run), *_again(run)) if touched(run) else _again(run)
-        case RunState.BLOCKED | RunState.EXPIRED:
+        case RunState.BLOCKED:
+            return (*_supply(run), *_override(run), *_again(run))
+        case RunState.EXPIRED:
             return _again(run)
         case _:
             return ()
@@ -101,6 +107,31 @@ def _roll_back(run: RunRecord) -> tuple[Offer, ...]:
     confirm = f"Take {run.target} back to revision {revision} ({version})? It starts as soon as its plan is ready."
     label = f"Roll back to {revision} ({version})"[:75]
     return (Offer(OfferKind.ROLL_BACK, label, run.id, Permission.ROLLBACK, style="danger", confirm=confirm),)
+
+
+def _ticks(run: RunRecord, when: str) -> tuple[Offer, ...]:
+    """One button a thing that a person still has to do by hand."""
+    open_ = run.unticked(when) if run.mutates else ()
+    return tuple(
+        Offer(OfferKind.TICK, f"Done: {item['text']}"[:75], f"{run.id}:{item['id']}", Permission.UPGRADE)
+        for item in open_
+    )
+
+
+def _supply(run: RunRecord) -> tuple[Offer, ...]:
+    """Values that the new chart misses can be given in a dialog."""
+    if run.plan is None or not run.plan.facts.get("missing_values"):
+        return ()
+    return (Offer(OfferKind.SUPPLY, "Supply values", plan_mark(run), _asking(run), style="primary"),)
+
+
+def _override(run: RunRecord) -> tuple[Offer, ...]:
+    """Only where every blocker that is left may be overridden; then it takes the strongest permission among them."""
+    left = run.blockers
+    if not left or not run.mutates or any(not finding.override for finding in left):
+        return ()
+    permission = Permission(left[0].override)
+    return (Offer(OfferKind.OVERRIDE, "Override…", plan_mark(run), permission, style="danger"),)
 
 
 def _asking(run: RunRecord) -> Permission:

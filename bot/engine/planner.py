@@ -67,7 +67,8 @@ class Planner:
                 return self._freeze(run, {"target": CheckResult(findings=(unreachable,))})
             finally:
                 await shared.close()
-        return self._freeze(run, dict(zip((check.name for check in runbook.checks), results, strict=True)))
+        found = dict(zip((check.name for check in runbook.checks), results, strict=True))
+        return self._freeze(run, found, {rule.code: rule.permission for rule in runbook.overrides})
 
     async def _one(self, check: Check, context: PlanContext) -> CheckResult:
         try:
@@ -83,7 +84,9 @@ class Planner:
             text = f"The check {check.name} failed unexpectedly (reference {reference} in the bot's log)."
             return CheckResult(findings=(Finding(Level.BLOCKER, text),))
 
-    def _freeze(self, run: RunRecord, results: Mapping[str, CheckResult]) -> Planned:
+    def _freeze(
+        self, run: RunRecord, results: Mapping[str, CheckResult], overridable: Mapping[str, str] | None = None
+    ) -> Planned:
         facts: dict[str, Any] = {}
         bindings: dict[str, str] = {}
         findings: list[FindingRecord] = []
@@ -94,7 +97,7 @@ class Planner:
                     findings.append(FindingRecord(name, Level.BLOCKER.value, clash, "Plan again."))
                 facts[key] = value
             bindings |= result.bindings
-            findings += [FindingRecord(name, f.level.value, f.text, f.way_out) for f in result.findings]
+            findings += [_recorded(name, finding, overridable or {}) for finding in result.findings]
         findings = _folded(findings)
         order = [level.value for level in Level]
         findings.sort(key=lambda finding: order.index(finding.level))
@@ -109,6 +112,7 @@ def digest_of(run: RunRecord, bindings: Mapping[str, str]) -> str:
         "target": run.target,
         "runbook": hashlib.sha256(run.runbook_text.encode()).hexdigest(),
         "inputs": dict(run.inputs),
+        "supplied": dict(run.supplied),
         "bindings": dict(bindings),
     }
     return hashlib.sha256(json.dumps(covered, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -122,6 +126,19 @@ def differences(old: PlanRecord, new: PlanRecord) -> list[str]:
         for name in names
         if old.bindings.get(name) != new.bindings.get(name)
     ]
+
+
+def _recorded(check: str, finding: Finding, overridable: Mapping[str, str]) -> FindingRecord:
+    override = overridable.get(finding.code, "") if finding.level is Level.BLOCKER else ""
+    return FindingRecord(
+        check=check,
+        level=finding.level.value,
+        text=finding.text,
+        way_out=finding.way_out,
+        code=finding.code,
+        subject=finding.subject,
+        override=override,
+    )
 
 
 def _folded(findings: list[FindingRecord]) -> list[FindingRecord]:

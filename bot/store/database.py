@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, event, inspect, literal_column, make_url, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bot.errors import Permanent, Temporary
@@ -28,7 +29,7 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgres": "postgresql+psycopg",
 }
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a database at this revision needs none."""
 
 
@@ -60,6 +61,8 @@ class Database:
         try:
             async with self.engine.begin() as connection:
                 yield connection
+        except PoolTimeout as error:
+            raise Temporary("The bot's own database is too busy.", retry_after=1.0) from error
         except DBAPIError as error:
             if isinstance(error, OperationalError) or error.connection_invalidated:
                 raise Temporary("The bot's own database does not answer.", retry_after=1.0) from error
@@ -97,7 +100,9 @@ class Database:
 def _engine(url: str, backend: str) -> AsyncEngine:
     if backend != "sqlite":
         return create_async_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5)
-    engine = create_async_engine(url, connect_args={"timeout": 15}, pool_size=4, max_overflow=0)
+    # Writers are serial in SQLite anyway. One connection makes them wait in line; several would wait by trying again,
+    # and on a busy machine one of them could try in vain for long.
+    engine = create_async_engine(url, connect_args={"timeout": 15}, pool_size=1, max_overflow=0, pool_timeout=60)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -7,6 +7,7 @@ number as well. A guard that does not hold raises ``Stale`` and changes nothing.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -31,7 +32,7 @@ from bot.store.records import (
     RunState,
     StepState,
 )
-from bot.store.tables import approvals, outbox, runs, schedules, steps
+from bot.store.tables import approvals, outbox, overrides, runs, schedules, steps, ticks
 
 
 class Stale(Refused):
@@ -140,6 +141,64 @@ class Journal:
             await self._guarded(connection, run_id, guard, **values)
             await self._voice(connection, run_id, user=user, decision=Decision.REJECT, digest=digest, reason=reason)
             await self._tell(connection, run_id, who=user, what="run.rejected", details={"reason": reason})
+        self._wake(run_id)
+        return await self.run(run_id)
+
+    async def override(
+        self,
+        run_id: str,
+        *,
+        user: str,
+        digest: str,
+        codes: Sequence[str],
+        reason: str,
+        approvable: bool,
+        expires_in: timedelta,
+    ) -> RunRecord:
+        """Lifts blockers of the plan with ``digest``; ``approvable`` says that none is left, so that it can be approved.
+
+        Raises ``Stale`` when the run is not blocked by that plan any more.
+        """
+        guard = and_(runs.c.state == RunState.BLOCKED.value, runs.c.plan_digest == digest)
+        async with self._database.transaction() as connection:
+            values: dict[str, Any] = {}
+            if approvable:
+                expires = self._database.now() + int(expires_in.total_seconds() * 1000)
+                values = {
+                    "state": RunState.AWAITING_APPROVAL.value,
+                    "ended_at": None,
+                    "expires_at": expires,
+                    "note": "",
+                }
+                await self._schedule_expiry(connection, run_id, expires)
+            await self._guarded(connection, run_id, guard, **values)
+            rows = [{"run": run_id, "digest": digest, "code": c, "user": user, "reason": redact(reason)} for c in codes]
+            await connection.execute(insert(overrides).values(at=self._database.now()), rows)
+            details = {"codes": list(codes), "reason": reason, "digest": digest}
+            await self._tell(connection, run_id, who=user, what="run.overridden", details=details)
+        self._wake(run_id)
+        return await self.run(run_id)
+
+    async def supply(self, run_id: str, *, user: str, values: Mapping[str, Json]) -> RunRecord:
+        """Adds values to a blocked run, or to one that waits for approval, and has it planned anew."""
+        waiting = [RunState.BLOCKED.value, RunState.AWAITING_APPROVAL.value]
+        async with self._database.transaction() as connection:
+            known = (await connection.execute(select(runs.c.supplied).where(runs.c.id == run_id))).scalar() or {}
+            cleared = {"ended_at": None, "expires_at": None, "attempts": 0, "note": ""}
+            changed = {"state": RunState.PLANNING.value, "supplied": {**known, **values}, **cleared}
+            await self._guarded(connection, run_id, runs.c.state.in_(waiting), **changed)
+            await self._tell(connection, run_id, who=user, what="run.supplied", details={"values": dict(values)})
+        self._wake(run_id)
+        return await self.run(run_id)
+
+    async def tick(self, run_id: str, *, user: str, item: str) -> RunRecord:
+        """Says that a thing on the checklist is done; saying it twice changes nothing."""
+        async with self._database.transaction() as connection:
+            row = {"run": run_id, "item": item}
+            same = [ticks.c[name] == value for name, value in row.items()]
+            if (await connection.execute(select(ticks.c.item).where(*same))).first() is None:
+                await connection.execute(insert(ticks).values(**row, user=user, at=self._database.now()))
+                await self._tell(connection, run_id, who=user, what="run.ticked", details={"item": item})
         self._wake(run_id)
         return await self.run(run_id)
 
@@ -296,8 +355,7 @@ class Journal:
             async with self._database.transaction() as connection:
                 await self._move(connection, claim, RunState.PLANNING, state, **values)
                 if expires is not None:
-                    row = {"id": f"expire:{claim.run}:{claim.fence}", "what": "expire", "subject": claim.run}
-                    await connection.execute(insert(schedules).values(**row, due_at=expires))
+                    await self._schedule_expiry(connection, claim.run, expires)
                 details = {"state": state.value, "digest": plan.digest, "bindings": dict(plan.bindings)}
                 await self._tell(connection, claim.run, who=claim.owner, what="run.planned", details=details)
         except IntegrityError as error:
@@ -395,6 +453,10 @@ class Journal:
         self._outbox.wake()
 
     # -- inside ---------------------------------------------------------------------------------------------
+
+    async def _schedule_expiry(self, connection: AsyncConnection, run_id: str, due_at: ColumnElement[int]) -> None:
+        row = {"id": f"expire:{run_id}:{uuid.uuid4().hex[:12]}", "what": "expire", "subject": run_id}
+        await connection.execute(insert(schedules).values(**row, due_at=due_at))
 
     async def _insert(self, connection: AsyncConnection, new: NewRun) -> None:
         values = {**asdict(new), "state": RunState.PLANNING.value, "fence": 0, "attempts": 0, "note": ""}

@@ -16,18 +16,20 @@ from bot.store.records import (
     ApprovalRecord,
     Decision,
     FindingRecord,
+    OverrideRecord,
     PlanRecord,
     RunRecord,
     RunState,
     StepRecord,
     StepState,
+    TickRecord,
 )
-from bot.store.tables import approvals, runs, steps
+from bot.store.tables import approvals, overrides, runs, steps, ticks
 
 _PLAIN = tuple(
     field.name
     for field in dataclasses.fields(RunRecord)
-    if field.name not in ("state", "plan", "child", "steps", "approvals")
+    if field.name not in ("state", "plan", "child", "steps", "approvals", "overrides", "ticks")
 )
 
 
@@ -74,12 +76,18 @@ async def _whole(connection: AsyncConnection, row: Any) -> RunRecord:
     voices = (
         await connection.execute(select(approvals).where(approvals.c.run == row.id).order_by(approvals.c.id))
     ).all()
+    lifted = (
+        await connection.execute(select(overrides).where(overrides.c.run == row.id).order_by(overrides.c.at))
+    ).all()
+    done = (await connection.execute(select(ticks).where(ticks.c.run == row.id).order_by(ticks.c.at))).all()
     child = select(runs.c.id).where(runs.c.parent == row.id).order_by(runs.c.created_at.desc()).limit(1)
     return RunRecord(
         **{name: row._mapping[name] for name in _PLAIN},
         state=RunState(row.state),
         plan=_plan(row.plan),
         child=(await connection.execute(child)).scalar(),
+        overrides=tuple(OverrideRecord(one.user, one.code, one.digest, one.reason, one.at) for one in lifted),
+        ticks=tuple(TickRecord(one.user, one.item, one.at) for one in done),
         steps=tuple(_step(found) for found in found_steps),
         approvals=tuple(
             ApprovalRecord(

@@ -32,8 +32,8 @@ class RunState(StrEnum):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more happens by itself or by approval."""
-        return not TRANSITIONS[self] - {RunState.ROLLED_BACK}
+        """Whether it has ended: nothing more happens by itself or by approval."""
+        return self in _OVER
 
 
 _S = RunState
@@ -47,11 +47,15 @@ TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
     _S.SUCCEEDED: frozenset({_S.ROLLED_BACK}),
     _S.FAILED: frozenset({_S.ROLLED_BACK}),
     _S.CANCELLED: frozenset({_S.ROLLED_BACK}),
-    _S.BLOCKED: frozenset(),
+    # a person with the right overrides the blockers, or supplies what was missing
+    _S.BLOCKED: frozenset({_S.AWAITING_APPROVAL, _S.PLANNING}),
     _S.REJECTED: frozenset(),
     _S.EXPIRED: frozenset(),
     _S.ROLLED_BACK: frozenset(),
 }
+_OVER = frozenset(
+    {_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.BLOCKED, _S.REJECTED, _S.EXPIRED, _S.ROLLED_BACK},
+)
 HOLDING = (RunState.QUEUED, RunState.RUNNING, RunState.NEEDS_ATTENTION)
 """States in which a mutating run holds its target."""
 CARRIED = (RunState.PLANNING, RunState.QUEUED, RunState.RUNNING)
@@ -112,12 +116,39 @@ class ApprovalRecord:
 
 @dataclass(frozen=True)
 class FindingRecord:
-    """One finding of the stored plan; ``check`` names the check that gave it, ``level`` is blocker, warning or info."""
+    """One finding of the stored plan; ``check`` names the check that gave it, ``level`` is blocker, warning or info.
+
+    ``code`` names the kind of finding, ``subject`` the object or key. ``override`` is the permission that lets a person
+    go on in spite of a blocker; empty where nobody may.
+    """
 
     check: str
     level: str
     text: str
     way_out: str = ""
+    code: str = ""
+    subject: str = ""
+    override: str = ""
+
+
+@dataclass(frozen=True)
+class OverrideRecord:
+    """Who goes on in spite of which kind of blocker of which plan, and why."""
+
+    user: str
+    code: str
+    digest: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class TickRecord:
+    """Who says that a thing on the checklist is done. ``item`` is its id in the plan's checklist."""
+
+    user: str
+    item: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -161,7 +192,10 @@ class RunRecord:
     fence: int = 0
     attempts: int = 0
     steps: tuple[StepRecord, ...] = ()
-    approvals: tuple[ApprovalRecord, ...] = field(default=())
+    approvals: tuple[ApprovalRecord, ...] = ()
+    supplied: Mapping[str, Json] = field(default_factory=dict)
+    overrides: tuple[OverrideRecord, ...] = ()
+    ticks: tuple[TickRecord, ...] = ()
 
     @property
     def failed_step(self) -> StepRecord | None:
@@ -172,3 +206,21 @@ class RunRecord:
         """The yeses to the plan as it is now."""
         digest = self.plan.digest if self.plan else None
         return tuple(a for a in self.approvals if a.digest == digest and a.decision is Decision.APPROVE)
+
+    @property
+    def blockers(self) -> tuple[FindingRecord, ...]:
+        """The blockers of the plan that nobody has overridden."""
+        if self.plan is None:
+            return ()
+        lifted = {override.code for override in self.overrides if override.digest == self.plan.digest}
+        return tuple(f for f in self.plan.findings if f.level == "blocker" and (not f.code or f.code not in lifted))
+
+    @property
+    def checklist(self) -> tuple[Mapping[str, Json], ...]:
+        """What a person has to do by hand: ``id``, ``when`` (``before`` or ``after``), ``text``."""
+        return tuple(self.plan.facts.get("checklist", ())) if self.plan else ()
+
+    def unticked(self, when: str) -> tuple[Mapping[str, Json], ...]:
+        """What of the checklist is still open, before or after the change."""
+        done = {tick.item for tick in self.ticks}
+        return tuple(item for item in self.checklist if item["when"] == when and item["id"] not in done)

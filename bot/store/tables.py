@@ -66,6 +66,7 @@ runs = Table(
     Column("expires_at", Instant),
     Column("note", Text, nullable=False, server_default=""),
     Column("plan", JSON),
+    Column("supplied", JSON, nullable=False, server_default="{}"),
     Column("plan_digest", String(80)),
     Column("parent", String(16), ForeignKey("runs.id")),
     Column("pre_approved", Boolean, nullable=False),
@@ -116,6 +117,26 @@ approvals = Table(
     Column("at", Instant, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
     UniqueConstraint("run", "user", "digest", "decision", name="one_voice_a_plan"),
+)
+
+overrides = Table(
+    "overrides",
+    metadata,
+    Column("run", String(16), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", String(80), primary_key=True),
+    Column("code", String(64), primary_key=True),
+    Column("user", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+)
+
+ticks = Table(
+    "ticks",
+    metadata,
+    Column("run", String(16), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("item", String(64), primary_key=True),
+    Column("user", String(64), nullable=False),
+    Column("at", Instant, nullable=False),
 )
 
 locks = Table(

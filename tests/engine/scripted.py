@@ -19,6 +19,7 @@ from bot.engine.contract import (
     NotStarted,
     OnFailure,
     Outcome,
+    OverrideRule,
     PlanContext,
     Reconciled,
     Repeat,
@@ -142,6 +143,9 @@ class ScriptedRunbooks:
     def parse(self, text: str) -> Runbook:
         return self.loaded[text]
 
+    def expand(self, runbook: Runbook, facts: Facts) -> Runbook:
+        return runbook
+
     def inputs(self, name: str, given: Mapping[str, str]) -> dict[str, Any]:
         return dict(given)
 
@@ -152,6 +156,7 @@ def runbook(
     name: str = "upgrade",
     approval: ApprovalPolicy | None = ApprovalPolicy(),  # noqa: B008 - frozen
     report: bool = False,
+    overrides: tuple[OverrideRule, ...] = (),
 ) -> Runbook:
     """A runbook with the scripted check and ``steps``."""
     checks: tuple[Check, ...] = (ScriptedCheck(world),)
@@ -163,4 +168,5 @@ def runbook(
         steps=steps,
         approval=approval,
         report=report,
+        overrides=overrides,
     )

@@ -16,6 +16,7 @@ from bot.engine.contract import (
     Level,
     OnFailure,
     Outcome,
+    OverrideRule,
     Repeat,
     StepContext,
     Unknown,
@@ -429,3 +430,79 @@ async def test_one_cause_that_stops_several_checks_is_told_once(
             ("blocker", "The check capacity could not be done: Forbidden."),
             ("info", "Not looked at for that reason: scripted."),
         ]
+
+
+def lossy(world: World, override: str = "override") -> ScriptedRunbooks:
+    """An upgrade whose plan loses data, and whose runbook lets that be overridden."""
+    world.result = CheckResult(findings=(Finding(Level.BLOCKER, "The database goes.", code="data.loss"),))
+    step = ScriptedStep("upgrade", kind(world, "upgrade"))
+    return ScriptedRunbooks(runbook(world, step, overrides=(OverrideRule("data.loss", override),)))
+
+
+async def test_an_overridden_blocker_still_needs_its_approval(database_url: str, world: World, tmp_path: Path) -> None:
+    async with running(database_url, lossy(world), tmp_path) as replica:
+        asked = await replica.ask()
+        blocked = await replica.until(asked.id, RunState.BLOCKED)
+        assert kinds(blocked) == [OfferKind.OVERRIDE, OfferKind.RETRY]
+        mark = plan_mark(blocked)
+        with pytest.raises(UserMistake, match="not the release's name"):
+            await replica.desk.override(mark, user=CAROL, reason="the data was copied", release="aeterna-prod")
+        with pytest.raises(UserMistake, match="reason"):
+            await replica.desk.override(mark, user=CAROL, reason=" ", release="aeterna")
+        lifted = await replica.desk.override(mark, user=CAROL, reason="the data was copied", release="aeterna")
+        assert lifted.state is RunState.AWAITING_APPROVAL
+        assert [(one.user, one.code, one.reason) for one in lifted.overrides] == [
+            (CAROL, "data.loss", "the data was copied")
+        ]
+        await replica.desk.approve(mark, user=BOB)
+        await replica.until(asked.id, RunState.SUCCEEDED)
+
+
+async def test_a_blocker_that_no_rule_names_cannot_be_overridden(
+    database_url: str, world: World, tmp_path: Path
+) -> None:
+    books = lossy(world)
+    world.result = CheckResult(findings=(*world.result.findings, Finding(Level.BLOCKER, "No such version.", code="x")))
+    async with running(database_url, books, tmp_path) as replica:
+        asked = await replica.ask()
+        blocked = await replica.until(asked.id, RunState.BLOCKED)
+        assert kinds(blocked) == [OfferKind.RETRY]
+        with pytest.raises(Refused, match="nobody may override"):
+            await replica.desk.override(plan_mark(blocked), user=CAROL, reason="because I can", release="aeterna")
+
+
+async def test_supplied_values_belong_to_the_run_and_plan_it_anew(
+    database_url: str, world: World, tmp_path: Path
+) -> None:
+    world.facts = {**world.facts, "missing_values": [{"path": "aeterna.tenantSlug"}]}
+    world.result = CheckResult(findings=(Finding(Level.BLOCKER, "aeterna.tenantSlug is missing."),))
+    async with running(database_url, two_steps(world), tmp_path) as replica:
+        asked = await replica.ask()
+        blocked = await replica.until(asked.id, RunState.BLOCKED)
+        assert kinds(blocked) == [OfferKind.SUPPLY, OfferKind.RETRY]
+        world.result = CheckResult()
+        await replica.desk.supply(plan_mark(blocked), user=ALICE, values={"aeterna.tenantSlug": "acme"})
+        again = await replica.until(asked.id, RunState.AWAITING_APPROVAL)
+        assert again.supplied == {"aeterna.tenantSlug": "acme"}
+        assert plan_mark(again) != plan_mark(blocked)
+        with pytest.raises(Refused, match="The plan has changed"):
+            await replica.desk.approve(plan_mark(blocked), user=BOB)
+
+
+async def test_the_checklist_comes_before_the_approval(database_url: str, world: World, tmp_path: Path) -> None:
+    item = {"id": "m1", "when": "before", "text": "Copy the database"}
+    world.facts = {**world.facts, "checklist": [item, {"id": "m2", "when": "after", "text": "Delete the old claims"}]}
+    async with running(database_url, two_steps(world), tmp_path) as replica:
+        asked = await replica.ask()
+        waiting = await replica.until(asked.id, RunState.AWAITING_APPROVAL)
+        assert kinds(waiting) == [OfferKind.TICK, OfferKind.APPROVE, OfferKind.REJECT]
+        with pytest.raises(Refused, match="Copy the database"):
+            await replica.desk.approve(plan_mark(waiting), user=BOB)
+        with pytest.raises(Refused, match="not on the checklist"):
+            await replica.desk.tick(f"{asked.id}:m9", user=ALICE)
+        await asyncio.gather(
+            *(replica.desk.tick(f"{asked.id}:m1", user=ALICE) for _ in range(3)), return_exceptions=True
+        )
+        await replica.desk.approve(plan_mark(waiting), user=BOB)
+        done = await replica.until(asked.id, RunState.SUCCEEDED)
+        assert kinds(done) == [OfferKind.TICK, OfferKind.ROLL_BACK]

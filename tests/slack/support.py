@@ -144,6 +144,9 @@ class Script:
         look = ScriptedStep("look", "Look", outcome=self.report, mutates=False)
         return Runbook(text, "how it is", "view", (), (look,), None, report=True)
 
+    def expand(self, runbook: Runbook, facts: Facts) -> Runbook:
+        return runbook
+
     def inputs(self, name: str, given: Mapping[str, str]) -> dict[str, Any]:
         allowed = {"upgrade": "version", "plan": "version", "rollback": "revision"}.get(name)
         for key in given:
