@@ -26,6 +26,7 @@ from bot.engine.leading import lead
 from bot.engine.planner import Planner
 from bot.engine.schedule import Scheduler
 from bot.engine.worker import Worker
+from bot.engine.workspace import own_workspace
 from bot.helm.charts import ChartSource
 from bot.helm.client import Helm
 from bot.helm.environment import HelmSettings
@@ -130,7 +131,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
                 wake(run_id)
 
         journal = Journal(database, outbox, changed=changed)
-        workspace = config.state / "work"
+        workspace = stack.enter_context(own_workspace(config.state / "work"))
         planner = Planner(configuration=config, clients=clients, workspace=workspace)
         executor = Executor(
             journal=journal,
@@ -200,6 +201,7 @@ async def _supervise(parts: Parts, clients: SlackClients, entrance: Entrance, st
         try:
             done, _ = await asyncio.wait({asked, *tasks}, return_when=asyncio.FIRST_COMPLETED)
             log.info("stopping: %s ended", ", ".join(task.get_name() for task in done))
+            await _hear_out(tasks, entrance)
             await parts.worker.stop(grace=parts.settings.config.engine.grace)
             await _last_words(parts, poster)
         finally:
@@ -210,6 +212,16 @@ async def _supervise(parts: Parts, clients: SlackClients, entrance: Entrance, st
     for error in ended:
         if isinstance(error, Exception):
             raise error
+
+
+async def _hear_out(tasks: set[asyncio.Task[None]], entrance: Entrance) -> None:
+    """No new command comes in; those that were acknowledged reach the journal."""
+    for task in tasks:
+        if task.get_name() == "slack":
+            task.cancel()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(3):
+            await entrance.work.drain()
 
 
 async def _last_words(parts: Parts, poster: Poster) -> None:

@@ -34,6 +34,7 @@ class Checkup:
     server: ObjectRef | None = None
     port: int | str = 8080
     ready_path: str = "/ready"
+    health_path: str = "/health"
     metrics_port: int | str | None = None
     metrics_path: str = "/metrics"
     required_metrics: tuple[str, ...] = ()
@@ -143,6 +144,7 @@ def _client(http: aiohttp.ClientSession, checkup: Checkup) -> AeternaClient:
     return AeternaClient(
         http,
         ready_path=checkup.ready_path,
+        health_path=checkup.health_path,
         metrics_path=checkup.metrics_path,
         tenant=checkup.tenant,
         user=checkup.user,

@@ -104,6 +104,7 @@ def checkup_of(target: Target, refs: tuple[ObjectRef, ...], *, traffic: bool = T
         server=server,
         port=verify.health.port if verify.health else 8080,
         ready_path=verify.health.path if verify.health else "/ready",
+        health_path=verify.health.version_path if verify.health else "/health",
         metrics_port=metrics.port if metrics else None,
         metrics_path=metrics.path if metrics else "/metrics",
         required_metrics=metrics.require if metrics else (),
