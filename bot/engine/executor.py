@@ -11,6 +11,7 @@ from typing import Any
 from bot.engine.contract import Level, OnFailure, Runbook, Runbooks, Step, StepContext
 from bot.engine.desk import new_id
 from bot.engine.offers import ROLLBACK, way_back
+from bot.engine.plandoc import plan_json
 from bot.engine.planner import ClientsOf, Planner, differences, info
 from bot.engine.session import Session, Stop
 from bot.engine.steps import Interrupted, StepRunner
@@ -73,8 +74,9 @@ class Executor:
             return
         if session.stop is not None:
             return
-        if planned.files and not runbook.report:
+        if planned.files:
             files = [{"title": file.title, "text": file.text} for file in planned.files]
+            files.append({"title": "plan.json", "text": plan_json(run, planned.plan)})
             await self._journal.say(
                 run, key=f"plan:{planned.plan.digest[:16]}", text="The plan in full", evidence=files
             )
