@@ -1,0 +1,62 @@
+"""A house for each story; those that end well are used again, because building one takes longer than a story."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from dev.charts import ChartRepository
+from dev.controlplane import Api, Running
+from dev.toolchain import Toolchain
+from tests.chaos.house import NEW, OLD, Ground, House, built
+from tests.chaos.nursery import Nursery
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def ground(toolchain: Toolchain, control_plane: Running, api: Api) -> AsyncIterator[Ground]:
+    """The run's control plane, and a chart repository."""
+    async with ChartRepository.running(versions=(OLD, NEW)) as charts, Nursery.open() as nursery:
+        yield Ground(toolchain, control_plane, api, charts, nursery)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own_house(ground: Ground, tmp_path: Path) -> AsyncIterator[House]:
+    """A house of the test's own, without a bot."""
+    async with built(ground, tmp_path) as house:
+        yield house
+
+
+class Estate:
+    """Gives out one house to one story at a time, and builds a new one after a story that ended badly."""
+
+    def __init__(self, ground: Ground, factory: pytest.TempPathFactory) -> None:
+        self._ground = ground
+        self._factory = factory
+        self._stack = contextlib.AsyncExitStack()
+        self._house: House | None = None
+
+    @contextlib.asynccontextmanager
+    async def house(self) -> AsyncIterator[House]:
+        if self._house is None:
+            self._house = await self._stack.enter_async_context(built(self._ground, self._factory.mktemp("house")))
+            await self._house.start_bot()
+        try:
+            yield self._house
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        self._house = None
+        await self._stack.aclose()
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def estate(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Estate]:
+    estate = Estate(ground, tmp_path_factory)
+    yield estate
+    await estate.close()

@@ -1,0 +1,106 @@
+"""SIGKILL right before and right after every write of the journal, of an upgrade and of its way back."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.conftest import Estate
+from tests.chaos.house import NEW, OLD, House
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+UPGRADE = (
+    "create",
+    "claim planning",
+    "save_plan awaiting_approval",
+    "approve",
+    "claim running",
+    "lay_out",
+    "end_step backup",
+    "end_step snapshot",
+    "begin_step baseline",
+    "end_step baseline",
+    "begin_step upgrade",
+    "end_step upgrade",
+    "begin_step rollout",
+    "end_step rollout",
+    "begin_step test",
+    "end_step test",
+    "begin_step verify",
+    "end_step verify",
+    "move succeeded",
+)
+ROLLBACK = (
+    "create",
+    "claim planning",
+    "save_plan awaiting_approval",
+    "approve",
+    "claim running",
+    "lay_out",
+    "begin_step rollback",
+    "end_step rollback",
+    "begin_step rollout",
+    "end_step rollout",
+    "begin_step test",
+    "end_step test",
+    "begin_step verify",
+    "end_step verify",
+    "mark_rolled_back",
+    "move succeeded",
+)
+
+
+def _points(labels: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(moment, label) for label in labels for moment in ("before", "after")]
+
+
+def _interleaved() -> list[tuple[str, str, str]]:
+    """An upgrade, its way back, an upgrade, …: each finds the release as the one before left it."""
+    upgrades, rollbacks = _points(UPGRADE), _points(ROLLBACK)
+    found = []
+    for number, point in enumerate(upgrades):
+        found.append(("upgrade", *point))
+        if number < len(rollbacks):
+            found.append(("rollback", *rollbacks[number]))
+    return found
+
+
+async def _upgrade(house: House) -> None:
+    await house.at_old()
+    story = await house.begin()
+    card = await house.see_through(story, house.asks_upgrade)
+    await house.ended_well(story, NEW)
+    house.upgraded = card.ts
+
+
+async def _rollback(house: House) -> None:
+    await house.at_new()
+    story = await house.begin()
+    await house.see_through(story, house.asks_to_take_it_back)
+    run = await house.ended_well(story, OLD)
+    assert run.parent is not None
+    assert [one.state for one in await house.runs() if one.id == run.parent] == ["rolled_back"]
+    house.upgraded = None
+
+
+async def test_the_points_are_all_the_writes_that_an_upgrade_and_its_way_back_make(estate: Estate) -> None:
+    async with estate.house() as house:
+        await house.at_old()
+        before = len(house.writes)
+        await _upgrade(house)
+        middle = len(house.writes)
+        await _rollback(house)
+        assert tuple(dict.fromkeys(house.writes[before:middle])) == UPGRADE
+        assert tuple(dict.fromkeys(house.writes[middle:])) == ROLLBACK
+
+
+@pytest.mark.parametrize(("runbook", "moment", "label"), _interleaved())
+async def test_a_bot_killed_at_a_write_comes_back_and_finishes(
+    estate: Estate, runbook: str, moment: str, label: str
+) -> None:
+    async with estate.house() as house:
+        await (house.at_old() if runbook == "upgrade" else house.at_new())
+        started = len(house.bots)
+        house.order("SIGKILL", moment, label)
+        await (_upgrade(house) if runbook == "upgrade" else _rollback(house))
+        assert len(house.bots) == started + 1, "it did not come to that write"
