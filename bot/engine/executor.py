@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bot.engine.plandoc import plan_json
 from bot.engine.planner import ClientsOf, Planner, differences, info
 from bot.engine.session import Session, Stop
 from bot.engine.steps import Interrupted, StepRunner
-from bot.errors import BotError, Refused
+from bot.errors import BotError
 from bot.settings import Configuration
 from bot.store.journal import Journal, NewRun, TargetHeld
 from bot.store.records import PlanRecord, RunRecord, RunState, StepRecord, StepState
@@ -92,24 +93,20 @@ class Executor:
         waits = policy is not None and state is RunState.AWAITING_APPROVAL
         expires = (policy.expires or self._configuration.approvals.expires) if policy and waits else None
         plan = replace(planned.plan, facts={**planned.plan.facts, "steps": _wanted(run, runbook, planned.plan)})
+        save = partial(self._journal.save_plan, session.claim, plan)
         try:
-            await self._journal.save_plan(session.claim, plan, state=state, note=note, expires_in=expires)
+            if waits and run.pre_approved and not run.exclude_requester and run.plan is None:
+                # The click that asked for this run was its confirmation: of its first plan, not of one after a change.
+                # Both in one write, for a crash between them would leave the run waiting for a second click.
+                enough = run.approvals_needed <= 1
+                confirmed = RunState.QUEUED if enough else state
+                until = None if enough else expires
+                await save(state=confirmed, note="", expires_in=until, confirmed_by=run.requested_by)
+            else:
+                await save(state=state, note=note, expires_in=expires)
         except TargetHeld as error:
-            await self._journal.save_plan(
-                session.claim, planned.plan, state=RunState.BLOCKED, note=str(error), expires_in=None
-            )
-            return
-        if state is RunState.AWAITING_APPROVAL and run.pre_approved:
-            await self._confirm(run, planned.plan)
-
-    async def _confirm(self, run: RunRecord, plan: PlanRecord) -> None:
-        """The click that asked for this run was its confirmation, where the runbook lets the requester approve."""
-        if run.exclude_requester:
-            return
-        try:
-            await self._journal.approve(run.id, user=run.requested_by, digest=plan.digest)
-        except Refused as error:
-            log.info("run %s keeps waiting for approval: %s", run.id, error)
+            held = state if waits else RunState.BLOCKED
+            await save(state=held, note=str(error), expires_in=expires)
 
     # -- doing ----------------------------------------------------------------------------------------------
 

@@ -339,9 +339,19 @@ class Journal:
         self._changed(claim.run)
 
     async def save_plan(
-        self, claim: Claim, plan: PlanRecord, *, state: RunState, note: str, expires_in: timedelta | None
+        self,
+        claim: Claim,
+        plan: PlanRecord,
+        *,
+        state: RunState,
+        note: str,
+        expires_in: timedelta | None,
+        confirmed_by: str | None = None,
     ) -> None:
-        """Freezes the plan and moves the run on from planning (the lease ends with it)."""
+        """Freezes the plan and moves the run on from planning (the lease ends with it).
+
+        ``confirmed_by`` has said yes to whatever the plan would be; that is recorded as an approval of this plan.
+        """
         expires = None if expires_in is None else self._database.now() + int(expires_in.total_seconds() * 1000)
         ended = {"ended_at": self._database.now()} if state.over else {}
         values = {
@@ -358,6 +368,11 @@ class Journal:
                     await self._schedule_expiry(connection, claim.run, expires)
                 details = {"state": state.value, "digest": plan.digest, "bindings": dict(plan.bindings)}
                 await self._tell(connection, claim.run, who=claim.owner, what="run.planned", details=details)
+                if confirmed_by is not None:
+                    yes = Decision.APPROVE
+                    await self._voice(connection, claim.run, user=confirmed_by, decision=yes, digest=plan.digest)
+                    about = {"digest": plan.digest}
+                    await self._tell(connection, claim.run, who=confirmed_by, what="run.approved", details=about)
         except IntegrityError as error:
             raise await self._held(claim.run) from error
         self._wake(claim.run)

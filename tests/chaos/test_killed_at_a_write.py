@@ -33,8 +33,7 @@ UPGRADE = (
 ROLLBACK = (
     "create",
     "claim planning",
-    "save_plan awaiting_approval",
-    "approve",
+    "save_plan queued",  # with the approval: the click was the confirmation
     "claim running",
     "lay_out",
     "begin_step rollback",
