@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator
 from itertools import cycle, islice
 
 from tests.bench.figures import Figure, compared
-from tests.bench.place import AFTER, ALICE, CROWD, Place, Side, say
+from tests.bench.place import ALICE, CROWD, Place, Side, say
 
 LIMIT = 1.25
-COMMANDS = {"status": "status", "upgrade": f"upgrade {AFTER}"}
+COMMANDS = {"status": "status", "upgrade": "upgrade 0.9.9"}
+"""There is no such version: the run is made, planned and shown, and ends before Helm is asked to render it. Hundreds of
+rehearsals would take many minutes, and nobody's ack waits for them."""
 BURST = 100
 IN_A_ROW, TURNS_IN_A_ROW, TURNS_OF_BURSTS = 20, 5, 3
 
@@ -29,9 +31,11 @@ async def measure(place: Place) -> AsyncIterator[Figure]:
             bare: list[float] = []
             for turn in range(TURNS_OF_BURSTS if burst else TURNS_IN_A_ROW):
                 say(f"acks of {text!r}, {'burst' if burst else 'in a row'}, turn {turn + 1}")
+                known = place.journal.count()
                 for side, seen in ((place.ours, ours), (place.bare, bare))[:: -1 if turn % 2 else 1]:
                     seen += await (_at_once(side, text, BURST) if burst else _in_a_row(side, text, IN_A_ROW))
-                    await place.journal.quiet(within=120)
+                    if side is place.ours:
+                        await place.journal.quiet(within=120, runs=known + (BURST if burst else IN_A_ROW))
             kind = f"burst{BURST}" if burst else "sequential"
             yield compared(f"ack_{name}_{kind}", ours, bare, limit=LIMIT, unit="ms", scale=1000)
 

@@ -75,11 +75,15 @@ class JournalFile:
         rows = self._rows("SELECT state, count(*) AS n FROM runs WHERE runbook = ? GROUP BY state", runbook)
         return {row["state"]: row["n"] for row in rows}
 
-    async def quiet(self, *, within: float) -> None:
-        """Waits until no run is carried and everything is said in Slack. Raises TimeoutError."""
+    async def quiet(self, *, within: float, runs: int = 0) -> None:
+        """Waits until there are so many runs, none is carried, and everything is said in Slack. Raises TimeoutError."""
         async with asyncio.timeout(within):
-            while self._under_way():  # noqa: ASYNC110 - another process's database has no event
+            while self.count() < runs or self._under_way():  # noqa: ASYNC110 - another process's database has no event
                 await asyncio.sleep(0.1)
+
+    def count(self) -> int:
+        """How many runs there are."""
+        return int(self._rows("SELECT count(*) AS n FROM runs")[0]["n"])
 
     def _under_way(self) -> int:
         runs = self._rows(f"SELECT count(*) AS n FROM runs WHERE state IN {_BUSY}")[0]["n"]
