@@ -46,9 +46,18 @@ async def stored_releases(clients: TargetClients) -> list[StoredRelease]:
         return []
 
 
-async def final_values(*, release: StoredRelease, target: Target, workdir: Path) -> FinalValues:
-    """What the release has now, the target's files laid over it. Raises ``Permanent`` when a file cannot be read."""
+async def final_values(
+    *, release: StoredRelease, target: Target, workdir: Path, supplied: Mapping[str, Any] | None = None
+) -> FinalValues:
+    """What the release has now, the target's files laid over it, then what a person supplied for this run, by dotted path.
+
+    Raises ``Permanent`` when a file cannot be read.
+    """
     laid = await asyncio.to_thread(_laid_over, release.config, target.values)
+    try:
+        laid = diff_values.place(laid, supplied or {})
+    except ValueError as error:
+        raise Permanent(f"A supplied value cannot be placed: {error}.") from error
     file = workdir / "values.json"
     await asyncio.to_thread(_write_private, file, json.dumps(laid))
     return FinalValues(laid, file, diff_values.digest(laid))
@@ -135,7 +144,10 @@ class Reader:
 
     async def _values(self) -> FinalValues:
         return await final_values(
-            release=await self.release(), target=self._context.target, workdir=Path(self._context.workdir)
+            release=await self.release(),
+            target=self._context.target,
+            workdir=Path(self._context.workdir),
+            supplied=self._context.run.supplied,
         )
 
     async def _render(self) -> Rendered:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -40,6 +41,26 @@ class Change:
 def dotted(path: Path) -> str:
     """The path as people write it: ``aeterna.image.tag``; a key with a dot in it stands in quotes."""
     return ".".join(json.dumps(key) if "." in key else key for key in path)
+
+
+def split(text: str) -> Path:
+    """The path behind a dotted name, as ``dotted`` writes it. Raises ``ValueError`` for one that names nothing."""
+    path = tuple(
+        str(json.loads(part)) if part.startswith('"') else part for part in re.findall(r'"(?:[^"\\]|\\.)*"|[^.]+', text)
+    )
+    if not path or dotted(path) != text:
+        raise ValueError(f"{text!r} is not a path of keys such as aeterna.image.tag")
+    return path
+
+
+def place(values: Mapping[str, Json], supplied: Mapping[str, Json]) -> dict[str, Json]:
+    """``values`` with single ones laid over them, by dotted path. Raises ``ValueError`` for a path that is none."""
+    laid = dict(values)
+    for name, value in sorted(supplied.items()):
+        for key in reversed(split(name)):
+            value = {key: value}
+        laid = overlay(laid, value)
+    return laid
 
 
 def overlay(base: Mapping[str, Json], over: Mapping[str, Json]) -> dict[str, Json]:

@@ -161,7 +161,14 @@ def _folded(findings: list[FindingRecord]) -> list[FindingRecord]:
 
 def info(run: RunRecord) -> RunInfo:
     """The part of a run that checks and steps may see."""
-    return RunInfo(id=run.id, target=run.target, runbook=run.runbook, inputs=run.inputs, requested_by=run.requested_by)
+    return RunInfo(
+        id=run.id,
+        target=run.target,
+        runbook=run.runbook,
+        inputs=run.inputs,
+        requested_by=run.requested_by,
+        supplied=run.supplied,
+    )
 
 
 def _short(value: str | None) -> str:

@@ -61,7 +61,9 @@ class HelmUpgrade:
         repaired = await self._repair(context, params, intent)
         current = await clients.releases.current()
         chart = await _chart(context)
-        values = await final_values(release=current, target=target, workdir=Path(context.workdir))
+        values = await final_values(
+            release=current, target=target, workdir=Path(context.workdir), supplied=context.run.supplied
+        )
         _as_approved("chart", chart.digest, context.plan.get("chart_digest"))
         _as_approved("values", values.digest, context.plan.get("values_digest"))
         context.progress(f"helm upgrade to {chart.version}")
