@@ -1,0 +1,117 @@
+"""What differs between two manifests of a chart without anybody having meant it, folded into a sentence each.
+
+Nothing is dropped: every folded path is kept and counted, and whether it restarts pods is said.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bot.diff.fields import Steps, written
+from bot.diff.values import Json
+
+_VERSION_LABELS = frozenset({"helm.sh/chart", "app.kubernetes.io/version", "chart"})
+_CHECKSUM = re.compile(r"(^|[/.-])(checksum|sha256|sha1|hash|rollme)([/.-]|$)", re.IGNORECASE)
+
+
+class Noise(enum.StrEnum):
+    """Why a difference is folded."""
+
+    CHECKSUM = "checksum"
+    LABELS = "labels"
+    GENERATED = "generated"
+    ORDER = "order"
+    SPELLING = "spelling"
+    AUTOSCALED = "autoscaled"
+    RESTARTED = "restarted"
+    INJECTED = "injected"
+
+
+_WORDS = {
+    Noise.CHECKSUM: "the checksum of other objects",
+    Noise.LABELS: "labels that name the chart and its version",
+    Noise.GENERATED: "values that the chart draws at random each time it is rendered",
+    Noise.ORDER: "the order of a list, where it means nothing",
+    Noise.SPELLING: "another spelling of the same amount, or nothing said in another way",
+    Noise.AUTOSCALED: "a replica count that belongs to the autoscaler",
+    Noise.RESTARTED: "the mark of a restart by hand",
+    Noise.INJECTED: "certificates put in by a controller",
+}
+
+
+@dataclass(frozen=True)
+class Folded:
+    """One difference that is not shown by itself; ``restarts`` when it stands in a pod template and so restarts pods."""
+
+    steps: Steps
+    why: Noise
+    restarts: bool = False
+
+    @property
+    def path(self) -> str:
+        return written(self.steps)
+
+
+def judged(steps: Steps) -> Noise | None:
+    """Whether a difference there is noise by its place alone."""
+    if len(steps) < 2 or not isinstance(steps[-1], str):
+        return Noise.INJECTED if steps and steps[-1] == "caBundle" else None
+    if steps[-2] == "labels" and steps[-1] in _VERSION_LABELS:
+        return Noise.LABELS
+    if steps[-2] == "annotations" and _CHECKSUM.search(steps[-1]):
+        return Noise.CHECKSUM
+    if steps[-2] == "annotations" and steps[-1] == "kubectl.kubernetes.io/restartedAt":
+        return Noise.RESTARTED
+    return None
+
+
+def sentences(folded: Iterable[tuple[str, Sequence[Folded]]]) -> list[str]:
+    """One sentence a reason over several objects, each given by its name: how many fields, of how many objects."""
+    fields: Counter[Noise] = Counter()
+    objects: dict[Noise, set[str]] = {}
+    restarted: dict[Noise, set[str]] = {}
+    for name, found in folded:
+        for one in found:
+            fields[one.why] += 1
+            objects.setdefault(one.why, set()).add(name)
+            if one.restarts:
+                restarted.setdefault(one.why, set()).add(name)
+    return [
+        f"{_counted(fields[why], 'difference')} folded in {_counted(len(objects[why]), 'object')}: {_WORDS[why]}"
+        f"{_restarting(restarted.get(why, set()))}."
+        for why in Noise
+        if why in fields
+    ]
+
+
+def _restarting(names: set[str]) -> str:
+    if not names:
+        return ""
+    shown = sorted(names)
+    rest = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+    return f"; restarts the pods of {', '.join(shown[:3])}{rest}"
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def unsteady(first: Json, second: Json) -> frozenset[Steps]:
+    """Where two renderings of the same chart with the same values differ: what the chart draws at random, as data of Secrets
+    and in the maps and plain fields of other objects. Give it to ``compare_object`` as ``generated``.
+    """
+    return frozenset(_unsteady((), first, second))
+
+
+def _unsteady(steps: Steps, first: Json, second: Json) -> Iterable[Steps]:
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        for key in first.keys() & second.keys():
+            yield from _unsteady(
+                (*steps, "data" if key == "stringData" and not steps else str(key)), first[key], second[key]
+            )
+    elif first != second:
+        yield steps
