@@ -65,7 +65,7 @@ class Metrics:
 class AeternaClient:
     """One Aeterna server, or the Service before them.
 
-    ``tenant``, ``user``, ``role`` and ``token`` become its headers; without them the server takes its
+    ``headers`` go with each call (``X-Tenant-ID``, ``Authorization`` …); without them the server takes its
     defaults. ``seconds`` bounds each request.
     """
 
@@ -76,17 +76,10 @@ class AeternaClient:
         ready_path: str = "/ready",
         health_path: str = "/health",
         metrics_path: str = "/metrics",
-        tenant: str | None = None,
-        user: str | None = None,
-        role: str | None = None,
-        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
         seconds: float = 10.0,
     ) -> None:
-        named = {"X-Tenant-ID": tenant, "X-User-ID": user, "X-User-Role": role}
-        headers = {name: value for name, value in named.items() if value}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        self._http = ServiceHttp(http, "Aeterna", headers=headers, seconds=seconds)
+        self._http = ServiceHttp(http, "Aeterna", headers=dict(headers or {}), seconds=seconds)
         self._ready_path = ready_path
         self._health_path = health_path
         self._metrics_path = metrics_path

@@ -6,8 +6,8 @@ It only reads, but for the one memory that it adds and deletes again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import aiohttp
@@ -24,14 +24,13 @@ from bot.services.memory import MemoryResult
 
 @dataclass(frozen=True)
 class Checkup:
-    """What to look at. ``server`` is the workload whose pods speak Aeterna's API; None asks none of them.
+    """What to look at. ``servers`` are the workloads whose pods speak Aeterna's API; empty asks none of them.
 
-    ``metrics_port`` and ``memory_layer`` None leave those parts out. ``headers``-like identities go to the
-    API.
+    ``metrics_port`` and ``memory_layer`` None leave those parts out. ``headers`` go with each call to the API.
     """
 
     workloads: tuple[ObjectRef, ...]
-    server: ObjectRef | None = None
+    servers: tuple[ObjectRef, ...] = ()
     port: int | str = 8080
     ready_path: str = "/ready"
     health_path: str = "/health"
@@ -39,21 +38,18 @@ class Checkup:
     metrics_path: str = "/metrics"
     required_metrics: tuple[str, ...] = ()
     memory_layer: str | None = None
-    tenant: str | None = None
-    user: str | None = None
-    role: str | None = None
-    token: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 async def take_report(cluster: Cluster, access: ServiceAccess, checkup: Checkup) -> HealthReport:
     """The release's health now. What cannot be reached is in the report; only a missing right, or an API
     server that is away, raises.
     """
-    wanted = [*checkup.workloads, *([checkup.server] if checkup.server else [])]
+    wanted = [*checkup.workloads, *checkup.servers]
     found = await families(cluster, wanted)
     listed = [found[ref] for ref in dict.fromkeys(wanted)]
-    pods = ready_pods(list(found[checkup.server].pods)) if checkup.server else []
-    servers = await _servers(access, checkup, found[checkup.server] if checkup.server else None)
+    pods = [pod for ref in checkup.servers for pod in ready_pods(list(found[ref].pods))]
+    servers = await _servers(access, checkup, [found[ref] for ref in checkup.servers])
     metrics, memory = await _traffic(access, checkup, pods)
     return HealthReport(
         taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -65,10 +61,8 @@ async def take_report(cluster: Cluster, access: ServiceAccess, checkup: Checkup)
     )
 
 
-async def _servers(access: ServiceAccess, checkup: Checkup, family: Family | None) -> tuple[ServerHealth, ...]:
-    if family is None:
-        return ()
-    pods = [pod for pod in family.pods if not _ending(pod)]
+async def _servers(access: ServiceAccess, checkup: Checkup, found: Sequence[Family]) -> tuple[ServerHealth, ...]:
+    pods = [pod for family in found for pod in family.pods if not _ending(pod)]
     return tuple(await asyncio.gather(*(_server(access, checkup, pod) for pod in pods)))
 
 
@@ -111,7 +105,7 @@ async def _traffic(
 async def _read_metrics(access: ServiceAccess, checkup: Checkup, pods: Sequence[Json]) -> list[Metrics] | str | None:
     """Every ready server's metrics, or why they could not be read; None when they are not asked for."""
     port = checkup.metrics_port
-    if port is None or checkup.server is None:
+    if port is None or not checkup.servers:
         return None
     if not pods:
         return "no server pod is ready"
@@ -128,7 +122,7 @@ async def _read_metrics(access: ServiceAccess, checkup: Checkup, pods: Sequence[
 
 async def _memory(access: ServiceAccess, checkup: Checkup, pods: Sequence[Json]) -> MemoryResult | None:
     layer = checkup.memory_layer
-    if layer is None or checkup.server is None:
+    if layer is None or not checkup.servers:
         return None
     if not pods:
         return MemoryResult("unreachable", layer, "add", "no server pod is ready")
@@ -146,10 +140,7 @@ def _client(http: aiohttp.ClientSession, checkup: Checkup) -> AeternaClient:
         ready_path=checkup.ready_path,
         health_path=checkup.health_path,
         metrics_path=checkup.metrics_path,
-        tenant=checkup.tenant,
-        user=checkup.user,
-        role=checkup.role,
-        token=checkup.token,
+        headers=checkup.headers,
     )
 
 

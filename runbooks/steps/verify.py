@@ -95,13 +95,12 @@ class VerifyRelease(ReadingStep):
 def checkup_of(target: Target, refs: tuple[ObjectRef, ...], *, traffic: bool = True) -> Checkup:
     """What the target's ``verify`` section asks for; without ``traffic`` neither metrics nor memory."""
     verify, servers = target.verify, target.server_workloads()
-    server = _ref(servers[0], target.namespace) if servers and verify.health else None
+    asked = tuple(_ref(name, target.namespace) for name in servers) if verify.health else ()
     metrics = verify.metrics if traffic else None
     memory = verify.memory if traffic else None
-    headers = {name.lower(): value for name, value in memory.headers.items()} if memory else {}
     return Checkup(
         workloads=refs,
-        server=server,
+        servers=asked,
         port=verify.health.port if verify.health else 8080,
         ready_path=verify.health.path if verify.health else "/ready",
         health_path=verify.health.version_path if verify.health else "/health",
@@ -109,10 +108,7 @@ def checkup_of(target: Target, refs: tuple[ObjectRef, ...], *, traffic: bool = T
         metrics_path=metrics.path if metrics else "/metrics",
         required_metrics=metrics.require if metrics else (),
         memory_layer=memory.layer if memory else None,
-        tenant=headers.get("x-tenant-id"),
-        user=headers.get("x-user-id"),
-        role=headers.get("x-user-role"),
-        token=headers.get("authorization", "").removeprefix("Bearer ").strip() or None,
+        headers=verify.memory.headers if verify.memory else {},
     )
 
 

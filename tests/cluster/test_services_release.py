@@ -124,7 +124,7 @@ async def test_a_report_of_a_good_release_has_no_problem_and_a_broken_one_differ
 ) -> None:
     checkup = Checkup(
         workloads=(server,),
-        server=server,
+        servers=(server,),
         metrics_port="metrics",
         required_metrics=("http_requests_total",),
         memory_layer="project",

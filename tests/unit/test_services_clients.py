@@ -100,7 +100,7 @@ async def test_a_page_that_is_no_metrics_is_told() -> None:
             await AeternaClient(http).metrics()
 
 
-async def test_identity_is_sent_in_aeternas_headers() -> None:
+async def test_the_headers_of_the_configuration_go_with_each_call() -> None:
     seen: list[Any] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -108,7 +108,7 @@ async def test_identity_is_sent_in_aeternas_headers() -> None:
         return web.json_response({})
 
     async with _http(handler) as http:
-        await AeternaClient(http, tenant="acme", token="s3cret").version()
+        await AeternaClient(http, headers={"X-Tenant-ID": "acme", "Authorization": "Bearer s3cret"}).version()
     assert seen == ["acme", None, None, "Bearer s3cret"]
 
 
