@@ -78,6 +78,7 @@ class ClientFactory:
                 home=config.state / "helm",
                 kubeconfig=self._settings.kubeconfig,
                 context=target.cluster.context,
+                passed_on=config.helm.environment,
             )
         )
         chart = target.chart

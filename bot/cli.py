@@ -116,7 +116,7 @@ def verify(file: Path | None) -> None:
     from bot.store.database import Database
 
     async def look() -> tuple[int, str | None]:
-        database = Database(_load(file).database_url.get_secret_value())
+        database = Database(_load(file, slack=False).database_url.get_secret_value())
         try:
             return await trail.verify(database)
         finally:
@@ -135,7 +135,7 @@ def export(file: Path | None) -> None:
     from bot.store.database import Database
 
     async def write() -> None:
-        database = Database(_load(file).database_url.get_secret_value())
+        database = Database(_load(file, slack=False).database_url.get_secret_value())
         try:
             async for row in trail.rows(database):
                 click.echo(json.dumps({**asdict(row), "at": row.at.isoformat()}, ensure_ascii=False))
@@ -157,7 +157,7 @@ def upgrade(file: Path | None) -> None:
     from bot.store.database import Database
 
     async def migrate() -> None:
-        database = Database(_load(file).database_url.get_secret_value())
+        database = Database(_load(file, slack=False).database_url.get_secret_value())
         try:
             await database.ready()
         finally:
@@ -167,8 +167,8 @@ def upgrade(file: Path | None) -> None:
     click.echo("The schema is up to date.")
 
 
-def _load(file: Path | None) -> configuration.Settings:
-    return _guarded(lambda: configuration.load(os.environ, file=file))
+def _load(file: Path | None, *, slack: bool = True) -> configuration.Settings:
+    return _guarded(lambda: configuration.load(os.environ, file=file, slack=slack))
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:

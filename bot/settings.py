@@ -221,9 +221,13 @@ class ApprovalsSection(_Section):
 
 
 class HelmSection(_Section):
-    """The ``helm`` program; a bare name is looked for on PATH."""
+    """The ``helm`` program; a bare name is looked for on PATH. It sees nothing of our environment but what it needs.
+
+    ``environment`` names further variables that it may see, for kubeconfigs with a credential plugin (``AWS_PROFILE``).
+    """
 
     program: str = "helm"
+    environment: tuple[str, ...] = ()
 
 
 class Configuration(_Section):
@@ -273,9 +277,10 @@ class Settings(BaseModel):
     kubeconfig: Path | None
 
 
-def load(environment: Mapping[str, str], *, file: Path | None = None) -> Settings:
+def load(environment: Mapping[str, str], *, file: Path | None = None, slack: bool = True) -> Settings:
     """Reads the file named by ``file`` or ``AETERNA_BOT_CONFIG`` (default ``aeterna-bot.yaml``) and the environment.
 
+    Without ``slack`` its tokens may be missing: who only reads the journal needs none.
     Raises ``UserMistake`` that names the file, the line and the key, or the missing variable.
     """
     path = file or Path(environment.get("AETERNA_BOT_CONFIG", "aeterna-bot.yaml"))
@@ -296,7 +301,7 @@ def load(environment: Mapping[str, str], *, file: Path | None = None) -> Setting
     return Settings(
         file=path.resolve(),
         config=config,
-        secrets=_secrets(environment, config.slack.mode),
+        secrets=_secrets(environment, config.slack.mode, needed=slack),
         slack_api_url=environment.get("SLACK_API_URL", "https://slack.com/api/").rstrip("/") + "/",
         database_url=SecretStr(
             _variable(environment, "DATABASE_URL") or f"sqlite+aiosqlite:///{config.state}/aeterna-bot.sqlite"
@@ -336,12 +341,12 @@ def _variable(environment: Mapping[str, str], name: str) -> str | None:
     return environment.get(name) or None
 
 
-def _secrets(environment: Mapping[str, str], mode: str) -> Secrets:
-    needed = {"SLACK_BOT_TOKEN", "SLACK_APP_TOKEN" if mode == "socket" else "SLACK_SIGNING_SECRET"}
+def _secrets(environment: Mapping[str, str], mode: str, *, needed: bool) -> Secrets:
+    wanted = {"SLACK_BOT_TOKEN", "SLACK_APP_TOKEN" if mode == "socket" else "SLACK_SIGNING_SECRET"} if needed else set()
     found = {
         name: _variable(environment, name) for name in ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET")
     }
-    missing = sorted(name for name in needed if not found[name])
+    missing = sorted(name for name in wanted if not found[name])
     if missing:
         raise UserMistake(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set (slack.mode is {mode}).",
