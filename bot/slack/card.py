@@ -60,8 +60,8 @@ def versions(run: RunRecord) -> tuple[str, str]:
     """From which version to which, as far as the plan or the inputs know."""
     facts = run.plan.facts if run.plan else {}
     back = facts.get("rollback_to")
-    before = facts.get("from_version") or (back.get("version") if isinstance(back, dict) else None) or ""
-    after = facts.get("to_version") or run.inputs.get("version") or ""
+    before = facts.get("current_version") or (back.get("version") if isinstance(back, dict) else None) or ""
+    after = facts.get("new_version") or run.inputs.get("version") or ""
     if not after and run.inputs.get("revision"):
         after = f"revision {run.inputs['revision']}"
     return _short(before), _short(after)
@@ -126,6 +126,8 @@ def _voices(run: RunRecord) -> str:
     if run.state is RunState.REJECTED and rejected:
         why = f": {literal(cut(rejected.reason, 300))}" if rejected.reason else ""
         return f"by <@{rejected.user}>{why}"
+    if run.state is RunState.CANCELLED and run.cancel_requested_by and not run.note:
+        return f"by <@{run.cancel_requested_by}>"  # nobody carried it, so nobody left a note
     given = ", ".join(f"<@{voice.user}>" for voice in run.valid_approvals)
     if run.state is RunState.AWAITING_APPROVAL:
         need = f"{len(run.valid_approvals)} of {run.approvals_needed}"

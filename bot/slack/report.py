@@ -56,8 +56,9 @@ def _part(page: Page, part: Any) -> None:
         page.section(f"{head}_none_")
         return
     names, *lines = rows
-    columns = " · ".join(literal(str(name)) for name in names)
-    page.section(f"{head}_{columns}_\n" + "\n".join(_row(line) for line in lines[:_ROWS]))
+    columns = " · ".join(literal(str(name)) for name in names if name)
+    head += f"_{columns}_\n" if columns else ""
+    page.section(head + "\n".join(_row(line) for line in lines[:_ROWS]))
     if len(lines) > _ROWS:
         page.small(f"{words.count(len(lines) - _ROWS, 'row')} more are not shown.")
 

@@ -117,7 +117,7 @@ class Script:
     steps: list[ScriptedStep] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     facts: dict[str, Any] = field(
-        default_factory=lambda: {"rollback_to": {"revision": 3, "version": "0.2.0"}, "to_version": "0.2.1"}
+        default_factory=lambda: {"rollback_to": {"revision": 3, "version": "0.2.0"}, "new_version": "0.2.1"}
     )
     report: Outcome = field(default_factory=lambda: Outcome("Healthy", facts={"report": []}))
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)

@@ -28,7 +28,7 @@ START = datetime(2026, 1, 2, 10, tzinfo=UTC)
 
 
 def plan(*findings: FindingRecord, **facts: Any) -> PlanRecord:
-    known = {"rollback_to": {"revision": 3, "version": "0.2.0"}, "to_version": "0.2.1", **facts}
+    known = {"rollback_to": {"revision": 3, "version": "0.2.0"}, "new_version": "0.2.1", **facts}
     return PlanRecord(digest="d1", findings=findings, facts=known, bindings={})
 
 
