@@ -13,12 +13,14 @@ from bot import yamlfile
 from bot.engine.contract import Facts, Json, Runbook
 from bot.errors import UserMistake
 from bot.helm.versions import parse_version
-from runbooks import loader
+from runbooks import loader, notes
 from runbooks.document import InputDocument, RunbookDocument
 from runbooks.registry import Registry
 
 SHIPPED = Path(__file__).parent
-_EXAMPLES = {"chart_version": "0.2.1", "revision": "12", "string": "TEXT"}
+NOTES = "migrations"
+"""The folder of migration notes inside a folder of runbooks."""
+_EXAMPLES = {"chart_version": "0.2.1", "version_range": "0.1.0..0.2.1", "revision": "12", "string": "TEXT"}
 _LONGEST_INPUT = 1_000  # characters
 _LARGEST_REVISION = 1_000_000
 
@@ -27,6 +29,7 @@ _LARGEST_REVISION = 1_000_000
 class _Entry:
     text: str
     written: RunbookDocument
+    loaded: Runbook
 
 
 class RunbookLibrary:
@@ -45,7 +48,7 @@ class RunbookLibrary:
         problems: list[str] = []
         for folder in (shipped, users) if users else (shipped,):
             entries, said = _read(folder, registry)
-            problems += said
+            problems += said + notes.problems(folder / NOTES, registry)
             self._entries |= entries
         if problems:
             raise UserMistake("\n".join(problems), way_out="`aeterna-bot runbooks lint FOLDER` checks a folder.")
@@ -60,7 +63,10 @@ class RunbookLibrary:
 
     def parse(self, text: str) -> Runbook:
         """A runbook from a run's own copy of the text. Raises ``UserMistake`` when this version no longer reads it."""
-        return loader.load(yamlfile.parse(text, name="the runbook"), self._registry)[1]
+        known = next((entry.loaded for entry in self._entries.values() if entry.text == text), None)
+        # Nearly every run's copy is that of a file that was read at the start, and YAML takes longer than all else
+        # that is done when a run is asked for.
+        return known or loader.load(yamlfile.parse(text, name="the runbook"), self._registry)[1]
 
     def inputs(self, name: str, given: Mapping[str, str]) -> dict[str, Json]:
         """Validated inputs, defaults filled in. Raises ``UserMistake`` naming the input and the right form."""
@@ -72,14 +78,14 @@ class RunbookLibrary:
         return {key: _input(key, wanted, given.get(key), form) for key, wanted in declared.items()}
 
     def expand(self, runbook: Runbook, facts: Facts) -> Runbook:
-        """The runbook as it is; no fact adds steps yet."""
-        return runbook
+        """With the steps that the plan's migration notes add around ``helm.upgrade``; see ``runbooks.notes``."""
+        return notes.expanded(runbook, facts, self._registry)
 
     def usage(self, name: str) -> str:
         """How it is asked for: ``/aeterna upgrade 0.2.1``, ``/aeterna rollback [12]``."""
         words = [self._command, name]
         for wanted in self._entry(name).written.inputs.values():
-            example = _EXAMPLES[wanted.type]
+            example = "|".join(wanted.choices) or _EXAMPLES[wanted.type]
             words.append(example if wanted.required else f"[{example}]")
         return " ".join(words)
 
@@ -88,8 +94,8 @@ class RunbookLibrary:
         return list(self._entry(name).written.inputs)
 
     def lint(self, folder: Path) -> list[str]:
-        """What is wrong in a folder's runbooks, one line each; empty when all is well."""
-        return _read(folder, self._registry)[1]
+        """What is wrong in a folder's runbooks and in its ``migrations``, one line each; empty when all is well."""
+        return _read(folder, self._registry)[1] + notes.problems(folder / NOTES, self._registry)
 
     def _entry(self, name: str) -> _Entry:
         if name not in self._entries:
@@ -107,7 +113,7 @@ def _read(folder: Path, registry: Registry) -> tuple[dict[str, _Entry], list[str
     for path in _files(folder):
         try:
             text = path.read_text(encoding="utf-8")
-            written, _ = loader.load(yamlfile.parse(text, name=str(path)), registry)
+            written, loaded = loader.load(yamlfile.parse(text, name=str(path)), registry)
         except UserMistake as error:
             problems += str(error).splitlines()
             continue
@@ -116,7 +122,7 @@ def _read(folder: Path, registry: Registry) -> tuple[dict[str, _Entry], list[str
             continue
         if written.name in entries:
             problems.append(f"{path}: another file of this folder is also named {written.name!r}")
-        entries[written.name] = _Entry(text, written)
+        entries[written.name] = _Entry(text, written, loaded)
     return entries, problems
 
 
@@ -138,9 +144,25 @@ def _input(name: str, wanted: InputDocument, given: str | None, form: str) -> Js
             return str(parse_version(text))
         except UserMistake as error:
             raise UserMistake(error.message, way_out=f"Write `{form}`. {error.way_out}".strip()) from error
+    if wanted.type == "version_range":
+        return _range(text, form)
+    if wanted.choices and text not in wanted.choices:
+        raise UserMistake(f"`{name}` is one of {', '.join(wanted.choices)}.", way_out=f"Write `{form}`.")
     if wanted.type == "revision":
         if not re.fullmatch(r"[0-9]{1,7}", text) or not 0 < int(text) <= _LARGEST_REVISION:
             shown = re.sub(r"[`\s]+", " ", text[:40])
             raise UserMistake(f"`{shown}` is not a revision.", way_out=f"Revisions are numbers: `{form}`.")
         return int(text)
     return text
+
+
+def _range(text: str, form: str) -> str:
+    """``FROM..TO`` with two versions in order."""
+    low, dots, high = text.replace("…", "..").partition("..")
+    try:
+        first, last = parse_version(low), parse_version(high)
+    except UserMistake as error:
+        raise UserMistake(error.message, way_out=f"Write `{form}`. {error.way_out}".strip()) from error
+    if not dots or not first < last:
+        raise UserMistake("The older version comes first, then two dots, then the newer one.", way_out=f"Write `{form}`.")
+    return f"{first}..{last}"
