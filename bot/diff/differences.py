@@ -5,7 +5,7 @@ A list whose items have names is compared by them. Pure functions over JSON; val
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bot.diff.fields import ORDERED, SETS, Item, Steps, canonical, equivalent, items, same, written
@@ -49,7 +49,7 @@ def differences(old: Json, new: Json, steps: Steps = (), *, ordered: bool = Fals
     """What differs, in the order of the paths. With ``ordered`` (custom resources, whose lists we do not know) another order
     of a list counts as a change and not as noise.
     """
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
+    if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys(), key=str):
             was, now = old.get(key, ABSENT), new.get(key, ABSENT)
             if was is not now:
@@ -57,7 +57,7 @@ def differences(old: Json, new: Json, steps: Steps = (), *, ordered: bool = Fals
     elif isinstance(old, list) and isinstance(new, list):
         yield from _lists(old, new, steps, ordered=ordered)
     elif _spread(old, new, steps):
-        was, now = (part if isinstance(part, Mapping) else {} for part in (old, new))
+        was, now = (part if isinstance(part, dict) else {} for part in (old, new))
         yield from differences(was, now, steps, ordered=ordered)
     elif not same(old, new):
         noise = Noise.SPELLING if equivalent(steps, old, new) else judged(steps)
@@ -69,10 +69,12 @@ def _spread(old: Json, new: Json, steps: Steps) -> bool:
     if not steps or steps[-1] not in _SPREAD:
         return False
     one, other = (new, old) if old is ABSENT or old is None else (old, new)
-    return isinstance(one, Mapping) and bool(one) and (other is ABSENT or other is None)
+    return isinstance(one, dict) and bool(one) and (other is ABSENT or other is None)
 
 
 def _lists(old: list[Json], new: list[Json], steps: Steps, *, ordered: bool) -> Iterator[Difference]:
+    if old == new and repr(old) == repr(new):  # the second, because 1 == True
+        return
     name = _name(steps)
     keyed = items(old, new)
     if keyed is not None:
@@ -83,7 +85,7 @@ def _lists(old: list[Json], new: list[Json], steps: Steps, *, ordered: bool) -> 
         if kept_old != kept_new:
             meant = ordered or name in ORDERED
             yield Difference(steps, _names(kept_old), _names(kept_new), None if meant else Noise.ORDER)
-    elif all(isinstance(item, Mapping) for item in (*old, *new)):
+    elif all(isinstance(item, dict) for item in (*old, *new)):
         yield from _unnamed(old, new, steps, ordered=ordered)
     else:
         before, after = [canonical(item) for item in old], [canonical(item) for item in new]

@@ -54,7 +54,7 @@ def drifted(old: Json, live: Json, new: Json, *, autoscaled: bool = False) -> Dr
 def _drifted(steps: Steps, old: Json, live: Json, ownership: Ownership) -> Iterator[tuple[Steps, Json, Json]]:
     if steps in _SKIPPED:
         return
-    if isinstance(old, Mapping) and isinstance(live, Mapping):
+    if isinstance(old, dict) and isinstance(live, dict):
         for key in sorted(old, key=str):
             yield from _drifted((*steps, str(key)), old[key], live.get(key, ABSENT), ownership)
         if ownership:
@@ -66,6 +66,8 @@ def _drifted(steps: Steps, old: Json, live: Json, ownership: Ownership) -> Itera
 
 
 def _lists(steps: Steps, old: list[Json], live: list[Json], ownership: Ownership) -> Iterator[tuple[Steps, Json, Json]]:
+    if old == live and repr(old) == repr(live):
+        return
     name = next((step for step in reversed(steps) if isinstance(step, str)), "")
     keyed = items(old, live)
     if keyed is not None:
@@ -75,7 +77,7 @@ def _lists(steps: Steps, old: list[Json], live: list[Json], ownership: Ownership
         for item in is_:
             if item not in was and _by_others((*steps, item), ownership):
                 yield (*steps, item), ABSENT, is_[item]
-    elif len(old) == len(live) and all(isinstance(one, Mapping) for one in (*old, *live)):
+    elif len(old) == len(live) and all(isinstance(one, dict) for one in (*old, *live)):
         nobody = Ownership(None)
         if any(True for pair in zip(old, live, strict=True) for _ in _drifted(steps, *pair, nobody)):
             yield steps, old, live
@@ -114,4 +116,4 @@ def _omitted(steps: Steps, old: Json, live: Json) -> bool:
 
 
 def _all_omitted(steps: Steps, old: Json) -> bool:
-    return isinstance(old, Mapping) and all(_omitted((*steps, str(key)), value, ABSENT) for key, value in old.items())
+    return isinstance(old, dict) and all(_omitted((*steps, str(key)), value, ABSENT) for key, value in old.items())

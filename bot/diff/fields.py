@@ -81,7 +81,7 @@ def written(steps: Steps) -> str:
 
 def items(*lists: Sequence[Json]) -> list[dict[Item, Json]] | None:
     """Each list by its items' key, the same key for all of them; None when these lists have none."""
-    if not any(lists) or not all(isinstance(item, Mapping) for one in lists for item in one):
+    if not any(lists) or not all(isinstance(item, dict) for one in lists for item in one):
         return None
     for by in _KEYS:
         found = [_by(by, one) for one in lists]
@@ -103,7 +103,7 @@ def _by(by: tuple[str, ...], items_of: Sequence[Json]) -> dict[Item, Json]:
 def _part(item: Mapping[str, Json], dotted: str) -> Json:
     found: Json = item
     for name in dotted.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
+        found = found.get(name) if isinstance(found, dict) else None
     return _PROTOCOL if found is None and dotted == "protocol" else found
 
 
@@ -122,7 +122,7 @@ def trail(obj: Json, steps: Steps) -> Iterator[tuple[Step, Json]]:
 
 
 def _value(obj: Json, key: str) -> Json:
-    return obj.get(key, ABSENT) if isinstance(obj, Mapping) else ABSENT
+    return obj.get(key, ABSENT) if isinstance(obj, dict) else ABSENT
 
 
 def _item(obj: Json, step: Item) -> Json:
@@ -131,7 +131,7 @@ def _item(obj: Json, step: Item) -> Json:
     if not step.by:
         return obj[step.at[0]] if step.at[0] < len(obj) else ABSENT
     for item in obj:
-        if isinstance(item, Mapping) and tuple(_part(item, name) for name in step.by) == step.at:
+        if isinstance(item, dict) and tuple(_part(item, name) for name in step.by) == step.at:
             return item
     return ABSENT
 
@@ -170,7 +170,7 @@ def canonical(value: Json) -> str:
 
 
 def _settled(value: Json) -> Json:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {str(key): _settled(below) for key, below in value.items()}
     if not isinstance(value, list):
         return value

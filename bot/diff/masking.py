@@ -20,7 +20,7 @@ LONGEST = 300
 
 def masked(value: Json, fingerprint: Fingerprint, *, name: str = "") -> Json:
     """A copy of ``value`` as it may be shown. ``name`` is the key that it stands under."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         if value.get("kind") == "Secret" and ("data" in value or "stringData" in value):
             return {key: _secrets(key, item, fingerprint) for key, item in value.items()}
         named = _named(value)
@@ -28,7 +28,7 @@ def masked(value: Json, fingerprint: Fingerprint, *, name: str = "") -> Json:
             key: masked(item, fingerprint, name=named if key == "value" and named else str(key))
             for key, item in value.items()
         }
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, list):
         return [masked(item, fingerprint, name=name) for item in value]
     return _plain(value, fingerprint, name)
 
@@ -44,7 +44,7 @@ def _secrets(key: str, item: Json, fingerprint: Fingerprint) -> Json:
 
 
 def _data(data: Json, fingerprint: Fingerprint) -> Json:
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         return _mark(data, fingerprint)
     return {key: _mark(value, fingerprint) for key, value in data.items()}
 

@@ -46,9 +46,9 @@ class Ownership:
 
     def __init__(self, live: Json) -> None:
         self._live = live
-        meta = live.get("metadata") if isinstance(live, Mapping) else None
-        entries = (meta or {}).get("managedFields") if isinstance(meta, Mapping) else None
-        self._entries = [entry for entry in entries or [] if isinstance(entry, Mapping) and entry.get("fieldsV1")]
+        meta = live.get("metadata") if isinstance(live, dict) else None
+        entries = (meta or {}).get("managedFields") if isinstance(meta, dict) else None
+        self._entries = [entry for entry in entries or [] if isinstance(entry, dict) and entry.get("fieldsV1")]
 
     def __bool__(self) -> bool:
         return bool(self._entries)
@@ -77,7 +77,7 @@ def _owns(fields: Json, way: list[tuple[Step, Json]]) -> bool:
 
 
 def _below(fields: Json, step: Step, value: Json) -> Json:
-    if not isinstance(fields, Mapping):
+    if not isinstance(fields, dict):
         return None
     if isinstance(step, str):
         return fields.get(f"f:{step}")
@@ -96,4 +96,4 @@ def _fits(key: str, item: Json) -> bool:
         wanted = json.loads(key)
     except ValueError:
         return False
-    return isinstance(wanted, Mapping) and all(item.get(name) == value for name, value in wanted.items())
+    return isinstance(wanted, dict) and all(item.get(name) == value for name, value in wanted.items())

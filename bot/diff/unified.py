@@ -22,6 +22,8 @@ _DROPPED = frozenset({Noise.LABELS, Noise.CHECKSUM, Noise.GENERATED})
 
 def object_text(pair: Pair, change: ObjectChange, fingerprint: Fingerprint, *, lines: int = 3) -> str:
     """The unified diff of one object, old manifest against new one; empty when nothing but noise differs."""
+    if change.change is Kind.UNCHANGED:
+        return ""
     folded = [one.steps for one in change.noise if one.why in _DROPPED]
     old, new = plain(pair.old), plain(pair.new)
     if old is not None and new is not None:
@@ -83,7 +85,7 @@ def noise_lines(changes: Iterable[ObjectChange]) -> list[str]:
 
 def aligned(old: Json, new: Json) -> Json:
     """``new`` with the items of its named lists in the order of ``old``'s, new ones last."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
+    if isinstance(old, dict) and isinstance(new, dict):
         return {key: aligned(old[key], value) if key in old else value for key, value in new.items()}
     if isinstance(old, list) and isinstance(new, list) and (keyed := items(old, new)):
         was, now = keyed
@@ -120,7 +122,7 @@ def _removed(obj: Json, steps: Steps) -> Json:
         if not keyed or step not in keyed[0]:
             return obj
         return [_removed(value, rest) if item == step else value for item, value in keyed[0].items()]
-    if not isinstance(obj, Mapping) or step not in obj:
+    if not isinstance(obj, dict) or step not in obj:
         return obj
     below: Json = _removed(obj[step], rest) if rest else {}
     left = {key: value for key, value in obj.items() if key != step}
