@@ -85,9 +85,15 @@ def start(world: Journey) -> Start:
         **more: Any,
     ) -> Journey:
         world.target = {**configuration.LIGHT, **(target or {})}
-        await asyncio.gather(
-            world.install(version, light_values() if values is None else values), world.start_bot(**more)
+        # both to their end, whatever becomes of the other: a Helm must not outlive its test
+        ended = await asyncio.gather(
+            world.install(version, light_values() if values is None else values),
+            world.start_bot(**more),
+            return_exceptions=True,
         )
+        for error in ended:
+            if error is not None:
+                raise error
         return world
 
     return begin

@@ -105,7 +105,8 @@ class Journey:
         await asyncio.wait({self._served, connected}, return_when=asyncio.FIRST_COMPLETED)
         if self._served.done():
             connected.cancel()
-            await self._served  # raises what went wrong
+            served, self._served = self._served, None
+            await served  # raises what went wrong
         await connected
 
     async def stop_bot(self) -> None:

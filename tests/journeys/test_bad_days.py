@@ -81,8 +81,9 @@ async def test_a_chart_repository_that_is_gone_stops_the_plan_and_then_the_start
     await world.ask("upgrade 0.2.1")
     blocked = await world.card("⛔ *Cannot go ahead*", "The chart repository", "does not answer")
     await world.ask("versions")
-    await world.card("🏷️ Versions for prod", "❌ *Failed*", "does not answer")
+    patient = await world.card("🏷️ Versions for prod", "🔄 *Running*", "does not answer")
     await world.charts.online()
+    await world.card("newest upgrade 0.3.0", ts=patient.ts)
     await world.press(blocked, "Plan again")
     card = await world.card("Upgrade prod · 0.2.0 → 0.2.1", "Waiting for approval")
     assert card.ts != blocked.ts
