@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from bot.errors import BotError
+from bot.errors import BotError, Temporary
 from bot.kube.cluster import Cluster
 from bot.kube.failures import UnknownKind
 from bot.kube.objects import Json
@@ -58,11 +58,16 @@ async def look(
     what: str = "",
     metadata_only: bool = False,
 ) -> Looked:
-    """List a kind. One that the cluster does not serve has no objects; any other failure becomes ``unseen``."""
+    """List a kind. One that the cluster does not serve has no objects; a refusal and the like become ``unseen``.
+
+    Raises Temporary: a server that is away is one cause for everything, and told once by who asked.
+    """
     try:
         found = await cluster.list(api_version, kind, namespace, metadata_only=metadata_only)
     except UnknownKind:
         return Looked()
+    except Temporary:
+        raise
     except BotError as error:
         return Looked(unseen=(unseen(what or f"{kind} objects", error),))
     return Looked(tuple(found))

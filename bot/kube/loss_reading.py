@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from bot.errors import BotError
+from bot.errors import BotError, Temporary
 from bot.kube.cluster import Cluster
 from bot.kube.failures import NotFound
 from bot.kube.findings import KubeFinding, Looked, look, ordered, unseen
@@ -49,7 +49,7 @@ class Live:
 
 
 async def read_live(cluster: Cluster, objects: Iterable[Json], namespace: str) -> Live:
-    """The live form of each of ``objects``, a few at a time. One finding a kind that could not be read."""
+    """The live form of each of ``objects``, a few at a time. One finding a kind that may not be read."""
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(ref: ObjectRef) -> Json | BotError | None:
@@ -58,6 +58,8 @@ async def read_live(cluster: Cluster, objects: Iterable[Json], namespace: str) -
                 return await cluster.get_ref(ref)
             except NotFound:  # the kind itself is gone
                 return None
+            except Temporary:
+                raise
             except BotError as error:
                 return error
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from bot.engine.contract import CheckResult, Finding, Level, PlanContext
 from bot.errors import BotError
+from bot.helm.rendering import parse_objects
 from bot.kube.capacity import capacity_findings
 from bot.kube.workloads import WorkloadHealth, health
 from runbooks.checks.findings import info, not_done, warning
@@ -14,25 +15,28 @@ from runbooks.text import counted
 
 
 class Capacity:
-    """The new manifest's requests against what nodes and quotas have left."""
+    """Whether the new manifest can run here: nodes, quotas, limits, volumes, budgets, autoscalers, priorities."""
 
     name: ClassVar[str] = "capacity"
 
     async def check(self, context: PlanContext) -> CheckResult:
         """Says nothing twice: where the chart does not render, ``manifests.dry_run`` says why."""
+        reader = Reader(context)
         try:
-            rendered = await Reader(context).rendered()
+            rendered, release = await reader.rendered(), await reader.release()
         except BotError:
             return CheckResult((info("Capacity was not looked at, because there is no manifest to add up."),))
         try:
-            found = await capacity_findings(context.clients.cluster, rendered.objects, context.target.namespace)
+            found = await capacity_findings(
+                context.clients.cluster,
+                rendered.objects,
+                context.target.namespace,
+                before=parse_objects(release.manifest),
+                hooks=[obj for hook in rendered.hooks for obj in parse_objects(hook.manifest)],
+            )
         except BotError as error:
             return not_done(Level.WARNING, "Looking at the free capacity", error)
-        ways = {
-            "blocker": "Add nodes, raise the quota, or ask for less in the values.",
-            "warning": "The rollout may wait for room.",
-        }
-        return CheckResult(tuple(Finding(Level(one.level), one.message, ways.get(one.level, "")) for one in found))
+        return CheckResult(tuple(Finding(Level(one.level), one.text, one.way_out) for one in found))
 
 
 class HealthNow:

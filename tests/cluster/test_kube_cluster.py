@@ -11,7 +11,6 @@ import pytest
 
 from bot.errors import Refused
 from bot.kube import Cluster, Conflict, Invalid, NotFound, ObjectRef, UnknownKind
-from bot.kube.capacity import capacity_findings
 from bot.kube.cluster import JSON_PATCH
 from bot.kube.objects import Json
 from dev.controlplane import Running, user_kubeconfig
@@ -148,19 +147,3 @@ async def test_the_mapped_person_is_who_the_cluster_sees(control_plane: Running,
     async with await connecting as jane:
         with pytest.raises(Refused, match=r"jane@example\.com"):
             await jane.list("v1", "Secret", namespace)
-
-
-async def test_a_release_too_large_for_its_quota_and_nodes_is_found_before_it_is_applied(
-    cluster: Cluster, nobody: Cluster, namespace: str
-) -> None:
-    meta = {"name": "small", "namespace": namespace}
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": {"hard": {"requests.cpu": "1"}}}
-    await cluster.create(quota)
-    async with asyncio.timeout(30), aclosing(cluster.watch("v1", "ResourceQuota", namespace)) as events:
-        async for event in events:
-            if event.object.get("status", {}).get("hard"):
-                break
-    findings = await capacity_findings(cluster, [deployment(namespace, cpu="600m", replicas=2)], namespace)
-    assert [(one.level, one.subject) for one in findings] == [("blocker", "small")]
-    huge = await capacity_findings(cluster, [deployment(namespace, cpu="900")], namespace)
-    assert ("blocker", "Deployment/aeterna") in [(one.level, one.subject) for one in huge]

@@ -1,17 +1,15 @@
-"""References, ownership, capacity sums, errors by meaning: the pure parts of bot.kube."""
+"""References, ownership, errors by meaning: the pure parts of bot.kube."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from decimal import Decimal
 
 import pytest
 
 from bot.errors import BotError, OutcomeUnknown, Permanent, Refused, Temporary
 from bot.kube.access import ready_endpoint
-from bot.kube.capacity import check_nodes, check_quotas, demands_of, quantity, requests_of
 from bot.kube.failures import Call, Conflict, Expired, FieldCause, Invalid, NotFound, failure_of
 from bot.kube.objects import Json, ObjectRef, workload_refs
 from bot.kube.workloads import family_of, images_of
@@ -131,72 +129,6 @@ def test_hooks_are_not_among_the_workloads_of_a_manifest() -> None:
         ("Deployment/aeterna", "else"),
         ("StatefulSet/opal", "prod"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("100m", "0.1"), ("2", "2"), ("256Mi", str(256 * 1024**2)), ("1e3", "1000"), ("5G", "5000000000"), ("0.5", "0.5")],
-)
-def test_quantities_are_read_as_kubernetes_writes_them(text: str, value: str) -> None:
-    assert quantity(text) == Decimal(value)
-
-
-def test_a_pod_requests_its_containers_or_its_largest_init_container() -> None:
-    spec: Json = {
-        "containers": [
-            {"resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "1", "memory": "1Gi"}}},
-            {"resources": {"requests": {"cpu": "200m"}}},
-        ],
-        "initContainers": [
-            {"resources": {"requests": {"cpu": "1"}}},
-            {"restartPolicy": "Always", "resources": {"requests": {"cpu": "50m"}}},
-        ],
-        "overhead": {"cpu": "10m"},
-    }
-    asked = requests_of(spec)
-    assert asked["cpu"] == Decimal("1.06")
-    assert asked["memory"] == Decimal(1024**3)
-
-
-def _deployment(cpu: str, replicas: int | None) -> Json:
-    pod = {"containers": [{"resources": {"requests": {"cpu": cpu}}}]}
-    spec: Json = {"template": {"spec": pod}} | ({} if replicas is None else {"replicas": replicas})
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "aeterna"}, "spec": spec}
-
-
-NODE: Json = {"metadata": {"name": "n1"}, "spec": {}, "status": {"allocatable": {"cpu": "4", "memory": "8Gi"}}}
-
-
-def _running(uid: str, cpu: str) -> Json:
-    spec = {"nodeName": "n1", "containers": [{"resources": {"requests": {"cpu": cpu}}}]}
-    return {"metadata": {"uid": uid}, "spec": spec, "status": {"phase": "Running"}}
-
-
-def test_a_pod_larger_than_every_node_is_a_blocker() -> None:
-    findings = check_nodes(demands_of([_deployment("8", 1)], "prod"), [], [NODE], [])
-    assert [finding.level for finding in findings] == ["blocker", "warning"]
-
-
-def test_the_present_pods_of_the_release_make_room() -> None:
-    demands, mine, other = demands_of([_deployment("1", 3)], "prod"), _running("a", "3"), _running("b", "1")
-    assert check_nodes(demands, [mine], [NODE], [mine, other]) == []
-    (finding,) = check_nodes(demands, [], [NODE], [mine, other])
-    assert finding.message == "The release requests 3 of cpu; 0 is free on 1 nodes."
-
-
-def test_an_autoscaled_deployment_asks_for_its_minimum() -> None:
-    target = {"kind": "Deployment", "name": "aeterna"}
-    scaler = {"kind": "HorizontalPodAutoscaler", "spec": {"minReplicas": 2, "scaleTargetRef": target}}
-    assert demands_of([_deployment("1", None), scaler], "prod")[0].replicas == 2
-
-
-def test_a_quota_that_would_be_exceeded_is_a_blocker() -> None:
-    hard, used = {"requests.cpu": "2", "pods": "10", "secrets": "5"}, {"requests.cpu": "1500m", "pods": "1"}
-    quota: Json = {"metadata": {"name": "small"}, "status": {"hard": hard, "used": used}}
-    demands = demands_of([_deployment("1", 2)], "prod")
-    (finding,) = check_quotas(demands, [_running("a", "1")], [quota])
-    assert finding.message == "Quota small allows 2 of requests.cpu; the release would bring it to 2.5."
-    assert check_quotas(demands, [_running("a", "1500m")], [quota]) == []
 
 
 def test_a_ready_pod_behind_a_service_is_taken_with_its_own_port() -> None:
