@@ -34,6 +34,7 @@ from bot.helm.releases import ReleaseStore
 from bot.helm.repository import chart_repository
 from bot.kube.access import ServiceAccess
 from bot.kube.cluster import Cluster
+from bot.services.release_notes import ReleaseNotes
 from bot.settings import Settings, Target
 from bot.slack.client import SlackClients, slack_clients
 from bot.slack.connection import SocketConnection
@@ -48,7 +49,7 @@ from bot.store.schedules import Schedules
 from handlers.buttons import buttons
 from handlers.registration import Entrance, register
 from runbooks.library import RunbookLibrary
-from runbooks.registry import shipped_registry
+from runbooks.registry import note_folders, shipped_registry
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class ClientFactory:
             cluster=cluster,
             access=ServiceAccess(cluster),
             charts=config.state / "charts",
+            notes=ReleaseNotes(chart.release_notes, http=self._http) if chart.release_notes else None,
         )
 
     async def close(self) -> None:
@@ -116,7 +118,8 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
     """Everything but Slack, connected to its database, not running yet. Raises ``BotError`` for what is wrong."""
     config = settings.config
     config.state.mkdir(parents=True, exist_ok=True)
-    runbooks = RunbookLibrary(shipped_registry(), users=config.runbooks, command=config.slack.command)
+    registry = shipped_registry(migrations=note_folders(config.runbooks))
+    runbooks = RunbookLibrary(registry, users=config.runbooks, command=config.slack.command)
     database = Database(settings.database_url.get_secret_value())
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(database.close)

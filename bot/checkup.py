@@ -19,7 +19,7 @@ from bot.slack.calls import call
 from bot.slack.client import SlackClients, slack_clients
 from bot.store.database import Database
 from runbooks.library import RunbookLibrary
-from runbooks.registry import shipped_registry
+from runbooks.registry import note_folders, shipped_registry
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ async def _said(text: str) -> str:
 
 async def _runbooks(settings: Settings) -> str:
     config = settings.config
-    library = RunbookLibrary(shipped_registry(), users=config.runbooks, command=config.slack.command)
+    registry = shipped_registry(migrations=note_folders(config.runbooks))
+    library = RunbookLibrary(registry, users=config.runbooks, command=config.slack.command)
     return ", ".join(library.names())
 
 

@@ -80,6 +80,7 @@ class ChartSection(_Section):
     repo: str | None = None
     oci: str | None = None
     path: Path | None = None
+    release_notes: Annotated[str, Field(pattern=r"^https?://[^\s{}]+\{version\}[^\s{}]*$")] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> ChartSection:

@@ -17,16 +17,23 @@ class _Part(BaseModel):
 
 
 class InputDocument(_Part):
-    """One thing that the person gives. ``chart_version`` is checked as such, ``revision`` is a positive number."""
+    """One thing that the person gives.
 
-    type: Literal["chart_version", "revision", "string"]
+    ``chart_version`` is checked as such, ``version_range`` is two of them (``0.1.0..0.2.1``), ``revision`` is a positive number.
+    A ``string`` may be held to ``choices``.
+    """
+
+    type: Literal["chart_version", "version_range", "revision", "string"]
     required: bool = False
     default: str | int | None = None
+    choices: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_of_both(self) -> InputDocument:
         if self.required and self.default is not None:
             raise ValueError("an input with a default is never missing; drop one of required and default")
+        if self.choices and self.type != "string":
+            raise ValueError("choices are for an input of the type string")
         return self
 
 
@@ -45,6 +52,13 @@ class ApprovalDocument(_Part):
 
     def policy(self) -> ApprovalPolicy:
         return ApprovalPolicy(count=self.count, exclude_requester=self.exclude_requester, expires=self.expires)
+
+
+class OverrideDocument(_Part):
+    """A kind of blocker that a person may go on in spite of, and the permission that this takes."""
+
+    code: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$")]
+    permission: Permission = Permission.OVERRIDE
 
 
 class StepDocument(_Part):
@@ -76,6 +90,7 @@ class RunbookDocument(_Part):
     inputs: dict[Identifier, InputDocument] = Field(default_factory=dict)
     plan: tuple[CheckDocument, ...] = ()
     approval: ApprovalDocument | None = None
+    overrides: tuple[OverrideDocument, ...] = ()
     steps: tuple[StepDocument, ...] = ()
 
     @model_validator(mode="after")

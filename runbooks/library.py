@@ -13,13 +13,11 @@ from bot import yamlfile
 from bot.engine.contract import Facts, Json, Runbook
 from bot.errors import UserMistake
 from bot.helm.versions import parse_version
-from runbooks import loader, notes
+from runbooks import expansion, loader
 from runbooks.document import InputDocument, RunbookDocument
-from runbooks.registry import Registry
+from runbooks.registry import MIGRATIONS, Registry
 
 SHIPPED = Path(__file__).parent
-NOTES = "migrations"
-"""The folder of migration notes inside a folder of runbooks."""
 _EXAMPLES = {"chart_version": "0.2.1", "version_range": "0.1.0..0.2.1", "revision": "12", "string": "TEXT"}
 _LONGEST_INPUT = 1_000  # characters
 _LARGEST_REVISION = 1_000_000
@@ -48,7 +46,7 @@ class RunbookLibrary:
         problems: list[str] = []
         for folder in (shipped, users) if users else (shipped,):
             entries, said = _read(folder, registry)
-            problems += said + notes.problems(folder / NOTES, registry)
+            problems += said + expansion.problems(folder / MIGRATIONS.name, registry)
             self._entries |= entries
         if problems:
             raise UserMistake("\n".join(problems), way_out="`aeterna-bot runbooks lint FOLDER` checks a folder.")
@@ -78,8 +76,8 @@ class RunbookLibrary:
         return {key: _input(key, wanted, given.get(key), form) for key, wanted in declared.items()}
 
     def expand(self, runbook: Runbook, facts: Facts) -> Runbook:
-        """With the steps that the plan's migration notes add around ``helm.upgrade``; see ``runbooks.notes``."""
-        return notes.expanded(runbook, facts, self._registry)
+        """With the steps that the plan's migration notes add around ``helm.upgrade``; see ``runbooks.expansion``."""
+        return expansion.expanded(runbook, facts, self._registry)
 
     def usage(self, name: str) -> str:
         """How it is asked for: ``/aeterna upgrade 0.2.1``, ``/aeterna rollback [12]``."""
@@ -95,7 +93,7 @@ class RunbookLibrary:
 
     def lint(self, folder: Path) -> list[str]:
         """What is wrong in a folder's runbooks and in its ``migrations``, one line each; empty when all is well."""
-        return _read(folder, self._registry)[1] + notes.problems(folder / NOTES, self._registry)
+        return _read(folder, self._registry)[1] + expansion.problems(folder / MIGRATIONS.name, self._registry)
 
     def _entry(self, name: str) -> _Entry:
         if name not in self._entries:
@@ -164,5 +162,7 @@ def _range(text: str, form: str) -> str:
     except UserMistake as error:
         raise UserMistake(error.message, way_out=f"Write `{form}`. {error.way_out}".strip()) from error
     if not dots or not first < last:
-        raise UserMistake("The older version comes first, then two dots, then the newer one.", way_out=f"Write `{form}`.")
+        raise UserMistake(
+            "The older version comes first, then two dots, then the newer one.", way_out=f"Write `{form}`."
+        )
     return f"{first}..{last}"

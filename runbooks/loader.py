@@ -5,7 +5,7 @@ Nothing here runs anything. What is wrong in a file is said with its line and fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from rapidfuzz import process
 
 from bot import yamlfile
-from bot.engine.contract import Facts, Json, OnFailure, Runbook, StepKind
+from bot.engine.contract import Facts, Json, OnFailure, OverrideRule, Runbook, StepKind
 from bot.errors import Permanent, UserMistake
 from runbooks.document import RunbookDocument, StepDocument
 from runbooks.expressions import BadExpression, Expression, has_expression
@@ -86,13 +86,15 @@ def load(document: yamlfile.Document, registry: Registry) -> tuple[RunbookDocume
         summary=written.summary,
         permission=written.asked_permission().value,
         checks=tuple(registry.checks[item.check] for item in written.plan),
-        steps=tuple(_step(step, registry) for step in written.steps),
+        steps=tuple(loaded_step(step, registry) for step in written.steps),
         approval=written.approval.policy() if written.approval else None,
         report=written.report,
+        overrides=tuple(OverrideRule(one.code, one.permission.value) for one in written.overrides),
     )
 
 
-def _step(step: StepDocument, registry: Registry) -> LoadedStep:
+def loaded_step(step: StepDocument, registry: Registry) -> LoadedStep:
+    """One step that ``step_problems`` has nothing against, as the engine runs it."""
     kind = registry.steps[step.uses]
     condition = step.when if step.when is not None else step.unless
     return LoadedStep(
@@ -118,21 +120,36 @@ def _problems(written: RunbookDocument, registry: Registry) -> Iterator[tuple[Pa
         at: Path = ("steps", number)
         if step.id in earlier:
             yield (*at, "id"), f"another step has the id {step.id!r}"
-        if step.uses not in registry.steps:
-            yield (*at, "uses"), _unknown("step kind", step.uses, registry.steps)
-        else:
-            kind = registry.steps[step.uses]
-            yield from (((*at, *path), said) for path, said in _bad_parameters(step, kind))
-            if written.report and kind.mutates:
-                yield (*at, "uses"), f"a report changes nothing, and {step.uses} does"
-        for path, text in _expressions(step):
-            try:
-                reads = Expression.of(text).names
-            except BadExpression as error:
-                yield (*at, *path), str(error)
-                continue
-            yield from (((*at, *path), said) for said in _bad_names(reads, written, earlier))
+        if step.id.startswith("note-"):
+            yield (*at, "id"), "ids that begin with note- are those of the migration notes' steps"
+        yield from (((*at, *path), said) for path, said in step_problems(step, registry, written, earlier))
+        if written.report and step.uses in registry.steps and registry.steps[step.uses].mutates:
+            yield (*at, "uses"), f"a report changes nothing, and {step.uses} does"
         earlier.add(step.id)
+    for number, rule in enumerate(written.overrides):
+        if rule.code in {one.code for one in written.overrides[:number]}:
+            yield ("overrides", number, "code"), f"{rule.code!r} is there already"
+
+
+def step_problems(
+    step: StepDocument, registry: Registry, written: RunbookDocument | None = None, earlier: Collection[str] = ()
+) -> Iterator[tuple[Path, str]]:
+    """What is wrong with one step: its kind, its parameters, its expressions.
+
+    Without ``written`` (a step that is not part of a file), what its expressions read of inputs and outcomes is not judged.
+    """
+    if step.uses not in registry.steps:
+        yield ("uses",), _unknown("step kind", step.uses, registry.steps)
+    else:
+        yield from _bad_parameters(step, registry.steps[step.uses])
+    for path, text in _expressions(step):
+        try:
+            reads = Expression.of(text).names
+        except BadExpression as error:
+            yield path, str(error)
+            continue
+        if written is not None:
+            yield from ((path, said) for said in _bad_names(reads, written, earlier))
 
 
 def _bad_parameters(step: StepDocument, kind: StepKind[Any]) -> Iterator[tuple[Path, str]]:
@@ -167,7 +184,7 @@ def _texts(path: Path, value: Json) -> Iterator[tuple[Path, str]]:
             yield from _texts((*path, number), part)
 
 
-def _bad_names(reads: frozenset[tuple[str, str]], written: RunbookDocument, earlier: set[str]) -> Iterator[str]:
+def _bad_names(reads: frozenset[tuple[str, str]], written: RunbookDocument, earlier: Collection[str]) -> Iterator[str]:
     for where, name in sorted(reads):
         if where == "inputs" and name not in written.inputs:
             yield _unknown("input", name, written.inputs)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.diff import values as diff_values
-from bot.diff.changelog import as_version
+from bot.diff.changelog import as_version, is_prerelease
 from bot.engine.clients import TargetClients
 from bot.engine.contract import PlanContext
 from bot.errors import Permanent
@@ -84,6 +84,22 @@ def same_version(one: str, other: str) -> bool:
     return first == second if first and second else one.removeprefix("v") == other.removeprefix("v")
 
 
+def offer_of(offered: Iterable[ChartVersion], version: str) -> ChartVersion | None:
+    """What a source says of one version."""
+    return next((one for one in offered if same_version(one.version, version)), None)
+
+
+def above(offered: Iterable[ChartVersion], current: str) -> list[ChartVersion]:
+    """The versions that are newer than ``current``, in the order given; all of them without a current one."""
+    now = as_version(current)
+    return [one for one in offered if (found := as_version(one.version)) and (now is None or found > now)]
+
+
+def newest_upgrade(offered: Iterable[ChartVersion], current: str) -> ChartVersion | None:
+    """The newest of them that is no pre-release."""
+    return next((one for one in above(offered, current) if not is_prerelease(one.version, one.annotations)), None)
+
+
 class Reader:
     """The shared work of one plan. Each of these is done once, whoever asks first."""
 
@@ -133,7 +149,7 @@ class Reader:
         version = str(self._context.run.inputs.get("version") or "")
         if not version:
             raise Permanent("This check needs an input called version.")
-        offer = next(iter([o for o in await self._listed() if same_version(o.version, version)]), None)
+        offer = offer_of(await self._listed(), version)
         return await self._clients.repository.pull(offer or version, self._clients.charts)
 
     async def _listed(self) -> Sequence[ChartVersion]:

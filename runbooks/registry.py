@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bot.diff.migrations import MigrationNote, load_notes, merged
 from bot.engine.contract import Check, StepKind
 from runbooks.checks.changelog import Changelog
 from runbooks.checks.cluster import Capacity, HealthNow
@@ -15,6 +16,7 @@ from runbooks.checks.release import HelmRelease, RollbackTarget
 from runbooks.checks.values import ValuesCompare
 from runbooks.checks.version import ChartVersionCheck
 from runbooks.steps.backup import PostgresBackup, QdrantSnapshot
+from runbooks.steps.differences import ChangelogReport, DiffReport
 from runbooks.steps.reports import HistoryReport, StatusReport, VersionsReport
 from runbooks.steps.rollback import HelmRollback
 from runbooks.steps.rollout import RolloutWatch
@@ -23,29 +25,37 @@ from runbooks.steps.upgrade import HelmUpgrade
 from runbooks.steps.verify import VerifyBaseline, VerifyRelease
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-"""Our migration notes."""
+"""Our migration notes; a users' folder has its own in a folder of the same name."""
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Checks and step kinds by the names that runbooks use."""
+    """Checks and step kinds by the names that runbooks use; and the migration notes, oldest first."""
 
     checks: Mapping[str, Check]
     steps: Mapping[str, StepKind[Any]]
+    notes: tuple[MigrationNote, ...] = ()
+
+
+def note_folders(users: Path | None) -> tuple[Path, ...]:
+    """Our folder of migration notes and that of a users' folder of runbooks, where there is one."""
+    return (MIGRATIONS, users / MIGRATIONS.name) if users else (MIGRATIONS,)
 
 
 def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
-    """What comes with the bot. ``migrations`` are folders of migration notes.
+    """What comes with the bot. ``migrations`` are folders of migration notes; a later one's note takes an earlier one's place.
 
     Raises ``UserMistake`` with file, line and field when a note is not in order.
     """
+    notes = merged(load_notes(folder) for folder in migrations)
+    compare, rehearse = ValuesCompare(notes=notes), ManifestsDryRun()
     checks: Iterable[Check] = (
         HelmRelease(),
         RollbackTarget(),
         ChartVersionCheck(),
-        Changelog(folders=migrations),
-        ValuesCompare(folders=migrations),
-        ManifestsDryRun(),
+        Changelog(notes=notes),
+        compare,
+        rehearse,
         Capacity(),
         HealthNow(),
     )
@@ -61,5 +71,7 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         StatusReport(),
         HistoryReport(),
         VersionsReport(),
+        ChangelogReport(notes=notes),
+        DiffReport(values=compare, manifests=rehearse),
     )
-    return Registry({check.name: check for check in checks}, {kind.name: kind for kind in steps})
+    return Registry({check.name: check for check in checks}, {kind.name: kind for kind in steps}, notes)

@@ -10,11 +10,15 @@ from bot.helm.releases import ReleaseStore
 from bot.helm.repository import ChartRepository
 from bot.kube.access import ServiceAccess
 from bot.kube.cluster import Cluster
+from bot.services.release_notes import ReleaseNotes
 
 
 @dataclass(frozen=True)
 class TargetClients:
-    """Everything that reaches outside for one target. ``charts`` is where pulled charts are kept, by digest."""
+    """Everything that reaches outside for one target. ``charts`` is where pulled charts are kept, by digest.
+
+    ``notes`` are the release notes behind the address of the configuration; None where it names none.
+    """
 
     helm: Helm
     releases: ReleaseStore
@@ -22,3 +26,4 @@ class TargetClients:
     cluster: Cluster
     access: ServiceAccess
     charts: Path
+    notes: ReleaseNotes | None = None

@@ -3,87 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import ClassVar
 
 from bot.diff import values as diff_values
-from bot.diff.changelog import ANNOTATION, Entry, most_urgent_first, parse_changes, versions_between
-from bot.diff.migrations import MigrationNote, crossed, load_notes
-from bot.engine.contract import CheckResult, Finding, PlanContext
+from bot.diff.migrations import MigrationNote
+from bot.diff.values import ABSENT, split
+from bot.engine.contract import CheckResult, Facts, Finding, PlanContext
 from bot.errors import Evidence, Permanent, Temporary
 from bot.redaction import redact
+from runbooks import notes as migration_notes
+from runbooks.changes import Changes, collect, written_out
 from runbooks.checks.findings import info, warning
 from runbooks.reading import Reader, chart_version
 from runbooks.text import counted, listed
 
 MOST_BREAKING = 8
 """Findings on the card; the file has them all."""
+MOST_SILENT = 5
+_LONGEST = 300  # characters of one breaking change on the card
 
 
 class Changelog:
-    """Reads changes and notes; breaking ones are warnings, the whole is a file. ``folders`` hold migration notes."""
+    """Reads changes and notes; breaking ones are warnings, the whole is a file. ``notes`` are migration notes."""
 
     name: ClassVar[str] = "changelog"
 
-    def __init__(self, *, folders: Sequence[Path] = ()) -> None:
-        self._notes = tuple(note for folder in folders for note in load_notes(folder))
+    def __init__(self, *, notes: Sequence[MigrationNote] = ()) -> None:
+        self._notes = tuple(notes)
 
     async def check(self, context: PlanContext) -> CheckResult:
-        """Adds no binding: the chart's digest covers what the chart says."""
+        """Binds the approval to the steps and the checklist that notes add; the chart's digest covers what the chart says."""
         reader = Reader(context)
         chart, release = await reader.chart(), await reader.release()
-        low, high = chart_version(release), chart.version
-        written = {chart.version: str((chart.metadata.get("annotations") or {}).get(ANNOTATION) or "")}
-        listing = ""
+        trouble = []
         try:
             offered = await reader.offered()
-            written |= {one.version: one.annotations.get(ANNOTATION, "") for one in offered}
         except (Temporary, Permanent) as error:
-            listing = f"Only the new version's own changes could be read: {error.message}"
-        steps = versions_between(written, low, high)
-        changes, unreadable = _read({version: written[version] for version in steps})
-        notes = crossed(self._notes, chart=chart.name, low=low, high=high)
-        findings = [
-            *_breaking(changes, notes),
-            *_from_notes(notes, (await reader.values()).values),
-            *(warning(text) for text in ([listing] if listing else [])),
-            *(
-                warning(f"The changes of {version} cannot be read: they are written in a form that {why}.")
-                for version, why in unreadable
-            ),
-            *_summary(changes, notes, low, high),
-        ]
-        count = sum(len(entries) for entries in changes.values())
+            offered = ()
+            trouble.append(
+                f"Only the new chart's own words could be read, not those of the versions between: {error.message}"
+            )
+        changes = await collect(
+            low=chart_version(release),
+            high=chart.version,
+            chart=chart,
+            offered=offered,
+            notes=self._notes,
+            name=chart.name,
+            pages=context.clients.notes,
+            trouble=trouble,
+        )
+        added = {
+            "checklist": migration_notes.checklist(changes.notes),
+            "migration_steps": migration_notes.steps(changes.notes),
+        }
         return CheckResult(
-            findings=tuple(findings),
-            facts={
-                "changes": count,
-                "versions_between": steps,
-                "database_reversible": all(note.database.reversible for note in notes if note.database),
-            },
-            files=(Evidence(f"Changes {low} → {high}", redact(_written_out(changes, notes))),)
-            if count or notes
+            findings=(
+                *_breaking(changes),
+                *_from_notes(changes.notes, (await reader.values()).values),
+                *(warning(redact(text)) for text in changes.trouble),
+                *_summary(changes),
+            ),
+            facts={**_facts(changes), **added},
+            bindings={"migration notes": diff_values.digest(added)} if any(added.values()) else {},
+            files=(Evidence(f"Changes {changes.low} → {changes.high}", written_out(changes)),)
+            if changes.told or changes.notes
             else (),
         )
 
 
-def _read(written: dict[str, str]) -> tuple[dict[str, list[Entry]], list[tuple[str, str]]]:
-    changes: dict[str, list[Entry]] = {}
-    unreadable = []
-    for version, annotation in written.items():
-        try:
-            changes[version] = most_urgent_first(parse_changes(annotation))
-        except ValueError as error:
-            unreadable.append((version, str(error)))
-    return changes, unreadable
+def _facts(changes: Changes) -> Facts:
+    return {
+        "changes": len(changes.told),
+        "breaking": len(changes.breaking),
+        "versions_between": list(changes.versions),
+        "database_reversible": all(note.database.reversible for note in changes.notes if note.database),
+    }
 
 
-def _breaking(changes: dict[str, list[Entry]], notes: Iterable[MigrationNote]) -> list[Finding]:
-    lines = [f"{version}: {entry.text}" for version, entries in changes.items() for entry in entries if entry.breaking]
-    lines += [f"{note.to}: {text} (migration notes)" for note in notes for text in note.breaking]
-    said = [warning(line) for line in lines[:MOST_BREAKING]]
-    if len(lines) > MOST_BREAKING:
-        said.append(warning(f"{counted(len(lines) - MOST_BREAKING, 'more breaking change')}: see the file of changes."))
+def _breaking(changes: Changes) -> list[Finding]:
+    found = changes.breaking
+    said = []
+    for one in found[:MOST_BREAKING]:
+        text = one.entry.text if len(one.entry.text) <= _LONGEST else one.entry.text[: _LONGEST - 1] + "…"
+        told = redact(str(replace(one, entry=replace(one.entry, text=text))))
+        said.append(replace(warning(told), code="changes.breaking", subject=one.version))
+    if len(found) > MOST_BREAKING:
+        rest = counted(len(found) - MOST_BREAKING, "more breaking change")
+        said.append(warning(f"{rest}: see the file of changes."))
     return said
 
 
@@ -98,7 +106,7 @@ def _from_notes(notes: Iterable[MigrationNote], values: dict[str, object]) -> li
                 )
             )
         for need in note.new_required:
-            if diff_values.lookup(values, need.key.split(".")) is diff_values.ABSENT:
+            if diff_values.lookup(values, split(need.key)) is ABSENT:
                 said.append(
                     warning(
                         f"{note.to} needs {need.key}, which is not set: {need.text}",
@@ -108,43 +116,29 @@ def _from_notes(notes: Iterable[MigrationNote], values: dict[str, object]) -> li
         outdated = [(one.key, f"is deprecated: {one.text}") for one in note.deprecated]
         outdated += [(one.old, f"is now {one.new}. {one.text}") for one in note.renamed]
         for key, text in outdated:
-            if diff_values.lookup(values, key.split(".")) is not diff_values.ABSENT:
+            if diff_values.lookup(values, split(key)) is not ABSENT:
                 said.append(warning(f"{note.to}: {key} {text}".strip(), "Change it in the target's values."))
-        said += [info(f"Before {note.to}: {text}") for text in note.before]
-        said += [info(f"After {note.to}: {text}") for text in note.after]
+        for step in note.steps:
+            who = "by the runbook" if step.uses else "by hand"
+            said.append(info(f"{step.when.capitalize()} {note.to}, {who}: {step.text or step.uses}"))
     return said
 
 
-def _summary(changes: dict[str, list[Entry]], notes: Sequence[MigrationNote], low: str, high: str) -> list[Finding]:
+def _summary(changes: Changes) -> list[Finding]:
     said = []
-    silent = [version for version, entries in changes.items() if not entries]
-    count = sum(len(entries) for entries in changes.values())
-    if count:
-        said.append(
-            info(f"{counted(count, 'change')} in {counted(len(changes) - len(silent), 'version')} (chart annotations).")
-        )
+    if changes.told:
+        versions = counted(len({one.version for one in changes.told}), "version")
+        said.append(info(f"{counted(len(changes.told), 'change')} in {versions} ({listed(changes.sources)})."))
+    if changes.security:
+        said.append(info(f"Security updates in {listed(changes.security)}."))
+    between = [version for version in changes.prereleases if version != changes.high]
+    if between:
+        said.append(info(f"Pre-releases between: {listed(between)}."))
+    silent = changes.silent
     if silent:
-        said.append(info(f"{listed(silent)} {'says' if len(silent) == 1 else 'say'} nothing about what changed."))
-    if not notes:
-        said.append(info(f"No migration notes found for {low} → {high}."))
+        rest = len(silent) - MOST_SILENT
+        more = f" and {counted(rest, 'more step')}" if rest > 0 else ""
+        said.append(info(f"No notes found for {', '.join(silent[:MOST_SILENT])}{more}."))
+    if not changes.notes:
+        said.append(info(f"No migration notes found for {changes.low} → {changes.high}."))
     return said
-
-
-def _written_out(changes: dict[str, list[Entry]], notes: Sequence[MigrationNote]) -> str:
-    lines: list[str] = []
-    for note in notes:
-        lines += [f"Migration notes {note.from_} → {note.to} (source: {note.source})"]
-        lines += [f"  BREAKING  {text}" for text in note.breaking]
-        lines += [f"  required  {need.key}: {need.text}" for need in note.new_required]
-        lines += [f"  renamed   {one.old} → {one.new} {one.text}".rstrip() for one in note.renamed]
-        lines += [f"  deprecated {one.key}: {one.text}" for one in note.deprecated]
-        lines += [f"  before    {text}" for text in note.before]
-        lines += [f"  after     {text}" for text in note.after]
-        if note.database:
-            lines += [f"  database  {'can' if note.database.reversible else 'cannot'} go back: {note.database.why}"]
-        lines += [""]
-    for version, entries in reversed(changes.items()):
-        lines += [f"{version} (source: the chart's {ANNOTATION})"]
-        lines += [f"  {entry}" for entry in entries] or ["  (nothing written)"]
-        lines += [""]
-    return "\n".join(lines).rstrip() + "\n"

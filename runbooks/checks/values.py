@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import ClassVar
 
 from bot.diff import values as diff_values
-from bot.diff.migrations import crossed, load_notes
+from bot.diff.migrations import MigrationNote, crossed
 from bot.diff.schema import SchemaProblem, problems
 from bot.diff.values import ABSENT, Change, dotted
 from bot.engine.contract import CheckResult, Finding, PlanContext
@@ -26,12 +25,12 @@ MOST = 8
 
 
 class ValuesCompare:
-    """Compares values with the new chart's defaults and schema. ``folders`` hold migration notes, for renamed keys."""
+    """Compares values with the new chart's defaults and schema. ``notes`` are migration notes, for renamed keys."""
 
     name: ClassVar[str] = "values.compare"
 
-    def __init__(self, *, folders: Sequence[Path] = ()) -> None:
-        self._notes = tuple(note for folder in folders for note in load_notes(folder))
+    def __init__(self, *, notes: Sequence[MigrationNote] = ()) -> None:
+        self._notes = tuple(notes)
 
     async def check(self, context: PlanContext) -> CheckResult:
         """Binds the approval to the digest of the final values."""

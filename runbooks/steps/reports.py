@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
 from pydantic import BaseModel
 
-from bot.diff.changelog import ANNOTATION, as_version, most_urgent_first, parse_changes
+from bot.diff.changelog import (
+    ANNOTATION,
+    as_version,
+    has_security_updates,
+    is_prerelease,
+    most_urgent_first,
+    parse_changes,
+)
 from bot.engine.contract import Facts, Outcome, StepContext
 from bot.errors import BotError, Permanent, Temporary
 from bot.helm.charts import ChartVersion
@@ -18,7 +24,7 @@ from bot.redaction import redact
 from bot.services.checkup import take_report
 from bot.services.health import HealthReport
 from runbooks import revisions
-from runbooks.reading import chart_version, same_version, stored_releases, workloads
+from runbooks.reading import above, chart_version, newest_upgrade, same_version, stored_releases, workloads
 from runbooks.steps.common import Params, ReadingStep
 from runbooks.steps.verify import checkup_of
 from runbooks.text import counted, listed, section, table, when
@@ -111,47 +117,41 @@ class VersionsReport(ReadingStep):
         )
         current = chart_version(releases[-1]) if releases else ""
         rows = [(one.version, _kind(one, current), when(one.created)[:10], _headline(one)) for one in offered]
-        above = _above(offered, current)
-        newest = next((one for one in above if not _prerelease(one)), None)
+        newer = above(offered, current)
+        pre = sum(is_prerelease(one.version, one.annotations) for one in newer)
+        newest = newest_upgrade(offered, current)
         runs = f"{current} runs; " if current else ""
         name = context.clients.repository.source.name or "the chart"
         told = f"newest upgrade {newest.version}" if newest else "there is no newer one"
+        reach = counted(len(newer) - pre, "version") + (f" and {counted(pre, 'pre-release')}" if pre else "")
         return Outcome(
-            summary=f"{counted(len(offered), 'version')} of {name}; {runs}{told}.",
+            summary=f"{counted(len(offered), 'version')} of {name}; {runs}{told}."
+            + (f" {reach} can be reached from here." if current and newer else ""),
             facts={"report": [table("Versions", ("Version", "", "Published", "Changes"), rows)]},
         )
 
 
 async def _newer(context: StepContext, release: StoredRelease) -> str:
     try:
-        above = _above(await context.clients.repository.versions(), chart_version(release))
+        newer = above(await context.clients.repository.versions(), chart_version(release))
     except (Temporary, Permanent, BotError) as error:
         return f"Could not be read: {error.message}"
-    stable = [one.version for one in above if not _prerelease(one)]
+    stable = [one.version for one in newer if not is_prerelease(one.version, one.annotations)]
     return listed(stable) if stable else "None."
 
 
-def _above(offered: Sequence[ChartVersion], current: str) -> list[ChartVersion]:
-    now = as_version(current)
-    return [one for one in offered if (found := as_version(one.version)) and (now is None or found > now)]
-
-
-def _prerelease(one: ChartVersion) -> bool:
-    version = as_version(one.version)
-    return bool(version and version.prerelease)
-
-
 def _kind(one: ChartVersion, current: str) -> str:
-    words = [
-        word
-        for word, true in (
-            ("runs now", same_version(one.version, current)),
-            ("pre-release", _prerelease(one)),
-            ("deprecated", one.deprecated),
-        )
-        if true
-    ]
-    return ", ".join(words)
+    """What a version is from here: what runs, an upgrade, or older; and what the chart says of it."""
+    found, now = as_version(one.version), as_version(current)
+    place = "runs now" if same_version(one.version, current) else ""
+    if not place and found and now:
+        place = "upgrade" if found > now else "older"
+    marks = (
+        ("pre-release", is_prerelease(one.version, one.annotations)),
+        ("security updates", has_security_updates(one.annotations)),
+        ("deprecated", one.deprecated),
+    )
+    return ", ".join([*([place] if place else []), *(word for word, true in marks if true)])
 
 
 def _headline(one: ChartVersion) -> str:

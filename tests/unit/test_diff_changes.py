@@ -47,12 +47,17 @@ def test_versions_between_are_those_that_are_crossed(low: str, high: str, expect
 
 def test_the_shipped_notes_are_in_order_and_count_for_every_upgrade_that_crosses_them() -> None:
     notes = load_notes(MIGRATIONS)
-    assert [note.to for note in notes] == ["0.2.0", "0.3.0", "0.6.0", "0.8.0-rc.4"]
-    assert [note.to for note in crossed(notes, chart="aeterna", low="0.1.0", high="0.6.0")] == [
+    assert [note.to for note in notes] == [
         "0.2.0",
         "0.3.0",
+        "0.4.0",
         "0.6.0",
+        "0.8.0-rc.3",
+        "0.8.0-rc.4",
+        "0.8.0-rc.8",
     ]
+    chain = crossed(reversed(notes), chart="aeterna", low="0.2.0", high="0.6.0")
+    assert [note.named for note in chain] == ["0.2.1 → 0.3.0", "0.2.0 → 0.4.0", "0.5.0 → 0.6.0"]
     assert crossed(notes, chart="aeterna", low="0.2.0", high="0.2.1") == []
     assert crossed(notes, chart="another", low="0.1.0", high="0.6.0") == []
 

@@ -43,16 +43,14 @@ def library(registry: Registry) -> RunbookLibrary:
 
 
 def test_every_shipped_runbook_loads(library: RunbookLibrary) -> None:
-    assert library.names() == ["history", "plan", "rollback", "status", "upgrade", "verify", "versions"]
+    reports = {"changelog", "diff", "history", "status", "verify", "versions"}
+    assert library.names() == sorted({*reports, "plan", "rollback", "upgrade"})
     permissions = {name: library.parse(library.text(name)).permission for name in library.names()}
     assert permissions == {
-        "history": "view",
+        **dict.fromkeys(reports, "view"),
         "plan": "plan",
         "rollback": "rollback",
-        "status": "view",
         "upgrade": "upgrade",
-        "verify": "view",
-        "versions": "view",
     }
 
 
