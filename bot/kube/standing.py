@@ -13,7 +13,8 @@ from bot.kube.failures import Expired
 from bot.kube.objects import Json, controller_of, uid_of
 from bot.kube.quantities import Amounts, requests_of
 
-PAGE = 500
+PAGE = 250
+"""Pods a page: what is parsed in one go holds up the event loop for that long."""
 _SPEC = ("containers", "initContainers", "overhead", "activeDeadlineSeconds", "priorityClassName", "affinity")
 _UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
