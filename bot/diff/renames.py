@@ -38,7 +38,7 @@ class Unread:
     @property
     def sentence(self) -> str:
         if not self.known_before:
-            return f"{dotted(self.path)} is set, and neither the old chart nor the new one reads it."
+            return f"{dotted(self.path)} is set, and neither the old chart nor the new one names it."
         text = f"{dotted(self.path)} is set, and the new chart no longer reads it"
         if not self.likely:
             return f"{text}; nothing in it looks like its successor."

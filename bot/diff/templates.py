@@ -26,6 +26,10 @@ _REQUIRED = re.compile(rf"\brequired\s+\(?(?:printf\s+)?{_QUOTED}[^|{{}}]*?\s[\w
 _PIPED = re.compile(rf"\.Values((?:\.\w+)+)\s*\|\s*required\s+\(?(?:printf\s+)?{_QUOTED}")
 _FAIL = re.compile(rf"\bfail\s+\(?(?:printf\s+)?{_QUOTED}")
 _EMPTY = re.compile(r"\b(?:not|empty)\s+\(?\s*[\w$.]*\.Values((?:\.\w+)+)|\beq\s+[\w$.]*\.Values((?:\.\w+)+)\s+\"\"")
+_NAMED = re.compile(r"(\$\w+)\s*:?=\s*\$?\.Values((?:\.\w+)+)\s*\Z")
+_VARIABLE = re.compile(r"(\$\w+)((?:\.\w+)*)")
+_DOT = re.compile(r"(?<![\w)\]\"$.])\.(?![\w.])")
+_ONE = re.compile(r"\$?\.Values((?:\.\w+)+)")
 _TRUTHS = {"true": True, "false": False}
 _TOKEN = re.compile(r"\(|\)|\|\||\||\"(?:[^\"\\]|\\.)*\"|[^\s()|]+")
 
@@ -74,9 +78,11 @@ class Templates:
     def _scan(self, name: str, text: str) -> None:
         prefix = tuple(_SUBCHART.findall(name))
         blocks: list[list[str]] = []
+        named: dict[str, Path] = {}
         for match in _ACTION.finditer(text):
             action = match[1].strip()
             self._references(prefix, action)
+            self._handed_on(prefix, action, named, blocks)
             self.demands.extend(_demands(prefix, name, action, tuple(one for block in blocks for one in block)))
             _enter(blocks, action)
 
@@ -89,6 +95,19 @@ class Templates:
             self._add(prefix, (*_keys(match[1]), *re.findall(r'"([^"]*)"', match[2])), whole=whole)
         for match in _DUG.finditer(action):
             self._add(prefix, (*_keys(match[2]), *re.findall(r'"([^"]*)"', match[1])), whole=whole)
+
+    def _handed_on(self, prefix: Path, action: str, named: dict[str, Path], blocks: list[list[str]]) -> None:
+        """What is read through a variable, or through the dot of the innermost ``with``."""
+        if match := _NAMED.match(action):
+            named[match[1]] = _keys(match[2])
+        whole = bool(_WHOLE.search(action))
+        for match in _VARIABLE.finditer(action):
+            if match[1] in named:
+                self._add(prefix, (*named[match[1]], *_keys(match[2])), whole=whole)
+        if whole and _DOT.search(action):
+            around = next((one for block in reversed(blocks) for one in block if _ONE.fullmatch(one)), "")
+            if match := _ONE.fullmatch(around):
+                self._add(prefix, _keys(match[1]), whole=True)
 
     def _add(self, prefix: Path, keys: Path, *, whole: bool) -> None:
         if keys:  # all of .Values at once, as for a checksum, tells nothing

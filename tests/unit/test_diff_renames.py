@@ -89,7 +89,7 @@ def test_a_line_of_the_changelog_that_names_both_makes_it_likely() -> None:
 def test_a_key_that_never_was_is_not_called_removed() -> None:
     (one,) = unread({"aeterna": {"replicaCuont": 1}}, OLD, NEW)
     assert not one.known_before
-    assert one.sentence == "aeterna.replicaCuont is set, and neither the old chart nor the new one reads it."
+    assert one.sentence == "aeterna.replicaCuont is set, and neither the old chart nor the new one names it."
 
 
 def test_the_values_of_the_user_stand_in_no_sentence() -> None:
@@ -115,6 +115,11 @@ def test_a_key_that_the_schema_or_a_template_knows_is_read() -> None:
         ("{{- range $k, $v := .Values.a }}", "a.b", True),
         ("{{ with .Values.a }}{{ .b }}{{ end }}", "a.b", True),
         ("{{ with .Values.a }}{{ .c }}{{ end }}", "a.b", False),
+        ("{{ with .Values.a }}{{ if .x }}{{ end }}{{ toYaml . }}{{ end }}", "a.b", True),
+        ("{{ with .Values.a }}{{ end }}{{ toYaml . }}", "a.b", False),
+        ("{{ $x := .Values.a }}{{ toYaml $x }}", "a.b.c", True),
+        ("{{ $x := .Values.a }}{{ $x.b }}{{ $xy.c }}", "a.b", True),
+        ("{{ $x := .Values.a }}{{ $x.b }}{{ $xy.c }}", "a.d", False),
         ('{{ index .Values.a "x-y" }}', "a.x-y", True),
         ('{{ dig "b" "c" "default" .Values.a }}', "a.b", True),
         ("{{/* .Values.a.b */}}", "a.b", False),
