@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from bot.engine.offers import OfferKind, offers
 from bot.slack.render import Button
 from bot.store.records import RunRecord
 
 _PREFIX = "run_"
+TICKS = 10
+DIALOGS = (OfferKind.OVERRIDE, OfferKind.SUPPLY)
+"""What opens a dialog instead of doing something at once."""
 
 
 def buttons(run: RunRecord) -> tuple[Button, ...]:
-    """What the card's buttons are now."""
-    return tuple(
-        Button(offer.label, _PREFIX + offer.kind.value, offer.value, style=offer.style, confirm=offer.confirm)
-        for offer in offers(run)
-    )
+    """What the card's buttons are now. Of a long checklist only the next items have theirs."""
+    made: list[Button] = []
+    ticks = 0
+    for offer in offers(run):
+        action = _PREFIX + offer.kind.value
+        if offer.kind is OfferKind.TICK:
+            ticks += 1
+            if ticks > TICKS:
+                continue
+            action = f"{action}.{ticks}"  # Slack wants each button of a row under a name of its own
+        made.append(
+            Button(
+                offer.label,
+                action,
+                offer.value,
+                style=offer.style,
+                confirm=offer.confirm,
+                apart=offer.kind is OfferKind.TICK,
+            )
+        )
+    return tuple(made)
 
 
 def kind(action_id: str) -> OfferKind | None:
     """What a button does; None for one that an older version made."""
-    name = action_id.removeprefix(_PREFIX)
+    name = action_id.removeprefix(_PREFIX).partition(".")[0]
     return OfferKind(name) if action_id.startswith(_PREFIX) and name in set(OfferKind) else None
+
+
+def opens_dialog(body: Mapping[str, Any]) -> bool:
+    """Whether a click wants a dialog, which Slack opens only for three seconds."""
+    actions = body.get("actions") or [{}]
+    return kind(str(actions[0].get("action_id", ""))) in DIALOGS

@@ -15,7 +15,7 @@ from bot.slack.permissions import Permissions
 from bot.slack.render import SlackMessage
 from handlers import answers
 from handlers.buttons import buttons
-from handlers.parsing import CommandLine, nearest, parse
+from handlers.parsing import PARTS, CommandLine, nearest, parse, part_of_diff
 from handlers.presses import Presses
 from handlers.vocabulary import Vocabulary, Word
 
@@ -122,7 +122,19 @@ class Commands:
             if name in inputs:
                 raise UserMistake(f"{name} is there twice.", way_out=self._form(word))
             inputs[name.replace("-", "_")] = value
+        if word.name == "diff":
+            self._check_diff(word, inputs)
         return inputs
+
+    def _check_diff(self, word: Word, inputs: dict[str, str]) -> None:
+        """Which part of a comparison is meant is a matter of typing; the version is the runbook's."""
+        if inputs.get("version", "").lower() in PARTS:
+            raise UserMistake(f"The version is missing before {inputs['version']!r}.", way_out=self._form(word))
+        if "part" in inputs:
+            try:
+                inputs["part"] = part_of_diff(inputs["part"])
+            except UserMistake as mistake:
+                raise UserMistake(mistake.message, way_out=f"{mistake.way_out} {self._form(word)}") from mistake
 
     # -- runs -----------------------------------------------------------------------------------------------
 

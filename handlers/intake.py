@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -49,12 +50,15 @@ class Work:
         self._busy = 0
         self._last = 0.0
 
-    def take(self, body: Body) -> bool:
-        """Queues it; False when too much waits."""
+    def take(self, body: Body, *, urgent: bool = False) -> bool:
+        """Queues it; False when too much waits. ``urgent``: before all others, and without waiting for quiet."""
         if len(self._waiting) >= self._limit:
             return False
         self._last = asyncio.get_running_loop().time()
-        self._waiting.append((self._last, body))
+        if urgent:
+            self._waiting.appendleft((-math.inf, body))
+        else:
+            self._waiting.append((self._last, body))
         self._idle.clear()
         self._arrived.set()
         return True
@@ -93,13 +97,25 @@ class Work:
 
 
 class Door(AsyncMiddleware):
-    """Bolt's first stop behind the signature check. ``command`` is the slash command it listens to."""
+    """Bolt's first stop behind the signature check. ``command`` is the slash command it listens to.
+
+    ``submitted`` answers a dialog that somebody sent off; ``urgent`` tells the clicks that may not wait.
+    """
 
     _REMEMBERED = 2_000
 
-    def __init__(self, *, work: Work, command: str) -> None:
+    def __init__(
+        self,
+        *,
+        work: Work,
+        command: str,
+        submitted: Callable[[Body], Awaitable[Body]],
+        urgent: Callable[[Body], bool] = lambda _: False,
+    ) -> None:
         self._work = work
         self._command = command
+        self._submitted = submitted
+        self._urgent = urgent
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     async def async_process(
@@ -110,9 +126,11 @@ class Door(AsyncMiddleware):
         next: Callable[[], Awaitable[BoltResponse]],
     ) -> BoltResponse | None:
         body = req.body
+        if body.get("type") == "view_submission":
+            return BoltResponse(status=200, body=await self._submitted(body) or "")
         if body.get("command") != self._command and body.get("type") != "block_actions":
             return await next()
-        if self._again(str(body.get("trigger_id") or "")) or self._work.take(body):
+        if self._again(str(body.get("trigger_id") or "")) or self._work.take(body, urgent=self._urgent(body)):
             return BoltResponse(status=200, body="")
         self._seen.popitem()
         _log.error("too much waits to be done; a command or click was turned away")

@@ -19,6 +19,8 @@ _QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"
 _DASHES = re.compile(r"(?<!\S)[-‐‑‒–—―−]{1,3}(?=[A-Za-z])")
 _ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
 _NEAR = 60.0
+PARTS = ("values", "schema", "manifests")
+"""What ``diff`` can show alone."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,19 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant."""
     found = process.extractOne(word[:40], list(known), scorer=fuzz.ratio, score_cutoff=_NEAR)
     return str(found[0]) if found else None
+
+
+def part_of_diff(text: str) -> str:
+    """``values``, ``schema`` or ``manifests``. Raises ``UserMistake`` with the nearest one."""
+    part = text.lower()
+    if part in PARTS:
+        return part
+    near = nearest(part, PARTS)
+    meant = f"Did you mean `{near}`? " if near else ""
+    raise UserMistake(
+        f"{text[:40]!r} is no part that can be compared.",
+        way_out=f"{meant}There are `values`, `schema` and `manifests`.",
+    )
 
 
 def _split(text: str) -> list[str]:

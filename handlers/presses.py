@@ -22,6 +22,7 @@ _LEAST = {
     OfferKind.APPROVE: Permission.APPROVE,
     OfferKind.REJECT: Permission.APPROVE,
     OfferKind.ROLL_BACK: Permission.ROLLBACK,
+    OfferKind.OVERRIDE: Permission.OVERRIDE,
 }
 
 
@@ -53,8 +54,7 @@ class Presses:
         A new run that comes of it has its card where the old one has it, wherever the person is.
         """
         run_id = mark.partition(":")[0]
-        run = await self._desk.run(run_id)
-        await self._permissions.require(user, self._needed(kind, run), run.target)
+        run = await self.permitted(kind, run_id, user=user)
         match kind:
             case OfferKind.APPROVE:
                 return await self._approve(run, mark, user=user)
@@ -72,6 +72,19 @@ class Presses:
                 return await self._desk.tick(mark, user=user)
             case OfferKind.OVERRIDE | OfferKind.SUPPLY:
                 raise Refused("This needs its dialog.", way_out="Press its button on the card.")
+
+    async def permitted(self, kind: OfferKind, run_id: str, *, user: str) -> RunRecord:
+        """The run, if the person may do this to it; raises ``Refused`` otherwise.
+
+        Overriding takes the permission of every blocker that is left.
+        """
+        run = await self._desk.run(run_id)
+        needed = {self._needed(kind, run)}
+        if kind is OfferKind.OVERRIDE:
+            needed |= {Permission(finding.override) for finding in run.blockers if finding.override}
+        for permission in sorted(needed):
+            await self._permissions.require(user, permission, run.target)
+        return run
 
     async def _approve(self, run: RunRecord, mark: str, *, user: str) -> RunRecord:
         """A second click of the same person is told so, whichever of the two came through."""

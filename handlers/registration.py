@@ -14,10 +14,14 @@ from bot.slack.channels import ChannelNames, Channels
 from bot.slack.client import SlackClients
 from bot.slack.permissions import Permissions, UserGroups
 from bot.slack.responder import Responder
+from bot.slack.views import Views
 from handlers import answers
+from handlers.buttons import opens_dialog
 from handlers.commands import Commands, Typed
+from handlers.dialogs import Dialogs
 from handlers.intake import Door, Work
 from handlers.presses import Presses
+from handlers.submissions import Submissions
 from handlers.vocabulary import Vocabulary
 
 
@@ -44,13 +48,22 @@ def register(*, settings: Settings, clients: SlackClients, desk: Desk) -> Entran
         presses=presses,
         vocabulary=vocabulary,
     )
-    work = Work(_Handler(commands=commands, presses=presses, responder=Responder(clients.session)))
+    dialogs = Dialogs(config=config, desk=desk, presses=presses, views=Views(clients.web))
+    submissions = Submissions(dialogs=dialogs)
+    responder = Responder(clients.session)
+    work = Work(
+        _Handler(commands=commands, presses=presses, dialogs=dialogs, submissions=submissions, responder=responder)
+    )
+
+    async def submitted(body: dict[str, Any]) -> dict[str, Any]:
+        return await submissions.acknowledge(body, work)
+
     secret = settings.secrets.signing_secret
     app = AsyncApp(
         name="aeterna-bot",
         client=clients.web,
         signing_secret=secret.get_secret_value() if secret else "",
-        before_authorize=Door(work=work, command=config.slack.command),
+        before_authorize=Door(work=work, command=config.slack.command, submitted=submitted, urgent=opens_dialog),
         request_verification_enabled=config.slack.mode == "http",
         attaching_function_token_enabled=False,
         ignoring_self_assistant_message_events_enabled=False,
@@ -59,17 +72,33 @@ def register(*, settings: Settings, clients: SlackClients, desk: Desk) -> Entran
 
 
 class _Handler:
-    """Handles one acknowledged command or click, and answers the person."""
+    """Handles one acknowledged command, click or dialog, and answers the person."""
 
-    def __init__(self, *, commands: Commands, presses: Presses, responder: Responder) -> None:
+    def __init__(
+        self,
+        *,
+        commands: Commands,
+        presses: Presses,
+        dialogs: Dialogs,
+        submissions: Submissions,
+        responder: Responder,
+    ) -> None:
         self._commands = commands
         self._presses = presses
+        self._dialogs = dialogs
+        self._submissions = submissions
         self._responder = responder
 
     async def __call__(self, body: dict[str, Any]) -> None:
+        if body.get("type") == "view_submission":
+            await self._submissions.finish(body)
+            return
+        answer = None
         try:
             if "command" in body:
                 answer = await self._commands(Typed.of(body))
+            elif opens_dialog(body):
+                await self._dialogs.open(body)
             else:
                 answer = await self._presses.click(body)
         except BotError as problem:

@@ -43,6 +43,8 @@ _FORMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "status": ("status", ()),
     "history": ("history", ()),
     "versions": ("versions", ()),
+    "changelog": ("changelog [FROM..TO]", ("range",)),
+    "diff": ("diff VERSION [values|schema|manifests]", ("version", "part")),
     "verify": ("verify", ()),
     "plan": ("plan VERSION", ("version",)),
     "upgrade": ("upgrade VERSION", ("version",)),

@@ -45,6 +45,7 @@ class SlackRefused(Permanent):
         return self.code in _TOKEN
 
 
+_PRESS_AGAIN = "Slack opens a dialog only within three seconds of the click; press the button again."
 _WAY_OUT = {
     "not_in_channel": "Invite the bot into the channel: /invite @aeterna.",
     "channel_not_found": "Check the channel's id; in a private channel the bot has to be a member.",
@@ -52,6 +53,9 @@ _WAY_OUT = {
     "missing_scope": "Install the app anew with the scopes of docs/slack-app-manifest.yaml.",
     "invalid_auth": "Check SLACK_BOT_TOKEN.",
     "token_revoked": "Install the app anew and set SLACK_BOT_TOKEN.",
+    "expired_trigger_id": _PRESS_AGAIN,
+    "exchanged_trigger_id": _PRESS_AGAIN,
+    "invalid_trigger_id": _PRESS_AGAIN,
 }
 
 

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from itertools import groupby
 
-from bot.slack import report, words
+from bot.slack import planned, report, words
 from bot.slack.markup import INDENT, code, cut, duration, literal, moment, one_line, prose
 from bot.slack.render import Button, Page, SlackMessage
 from bot.store.records import (
     Decision,
-    FindingRecord,
     RunRecord,
     RunState,
     StepRecord,
@@ -24,10 +23,7 @@ from bot.store.records import (
 METADATA = "aeterna_run"
 """The metadata event type under which a card carries its run's id."""
 _WORTH_SAYING = timedelta(seconds=1)
-_FINDINGS = 8  # of each level; the rest is behind `run ID`
 _STARTED = {RunState.RUNNING, RunState.NEEDS_ATTENTION, RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
-_DECIDING = {RunState.PLANNING, RunState.AWAITING_APPROVAL, RunState.BLOCKED}
-_MARKS = {"blocker": "blockers", "warning": "warnings"}
 
 
 def card(
@@ -36,12 +32,14 @@ def card(
     """The card as it should look now. ``whole`` shows every finding, for the answer to ``run ID``."""
     if (answer := report.answer(run)) is not None:
         return report.message(run, answer, buttons=buttons, title=title(run))
-    page = Page(rest=f"All of it: {code(f'{command} run {run.id}')}.")
+    page = Page(
+        rest="All of it: `plan.json` in the thread." if whole else f"All of it: {code(f'{command} run {run.id}')}."
+    )
     page.header(title(run))
     page.small(_who(run))
     page.section(_state(run))
     _progress(page, run)
-    _plan(page, run, command=command, whole=whole)
+    planned.show(page, run, command=command, whole=whole)
     _failure(page, run)
     _footer(page, run)
     page.buttons(buttons, block_id=f"run-{run.id}")
@@ -75,7 +73,7 @@ def spoken(run: RunRecord) -> str:
     if run.failed_step is not None and run.state not in (RunState.RUNNING, RunState.ROLLED_BACK):
         parts.append(one_line(run.failed_step.summary, 200))
     elif run.state is RunState.AWAITING_APPROVAL:
-        parts.append(_counts(run.plan.findings if run.plan else ()))
+        parts.append(planned.counts(run.plan.findings if run.plan else ()))
     return literal(" · ".join(part for part in parts if part)) + f" · {run.id}"
 
 
@@ -98,7 +96,11 @@ def _state(run: RunRecord) -> str:
     sign, words_ = words.STATES[run.state]
     if run.state in (RunState.RUNNING, RunState.QUEUED, RunState.PLANNING) and run.cancel_requested_by:
         sign, words_ = "⏹️", f"Stopping at the next safe point, as <@{run.cancel_requested_by}> asked"
-    lines = [f"{sign} *{words_}*{_span(run)}"]
+    if run.state is RunState.AWAITING_APPROVAL:
+        words_ = "Ready for approval"
+    said = planned.verdict(run) if planned.deciding(run) and run.state is not RunState.PLANNING else ""
+    found = f": {said}" if said else ""
+    lines = [f"{sign} *{words_}*{found}{_span(run)}"]
     if voices := _voices(run):
         lines.append(voices)
     if run.note and not _said_below(run):
@@ -116,7 +118,7 @@ def _span(run: RunRecord) -> str:
     if run.ended_at and run.started_at:
         return f" after {duration(run.ended_at - run.started_at)}"
     if run.state is RunState.AWAITING_APPROVAL and run.expires_at:
-        return f" until {moment(run.expires_at, form='{date_short_pretty} {time}')}"
+        return f" · until {moment(run.expires_at, form='{date_short_pretty} {time}')}"
     return ""
 
 
@@ -178,45 +180,6 @@ def _step(step: StepRecord, *, said: str) -> str:
         detail = f"\n{INDENT}{prose(one_line(more, 140))}"
     again = f" · try {step.attempt}" if step.attempt > 1 else ""
     return f"{words.STEPS[step.state]} {name}{took}{again}{detail}"
-
-
-def _plan(page: Page, run: RunRecord, *, command: str, whole: bool) -> None:
-    """What planning found: everything while somebody has to decide, afterwards only how much of it."""
-    if run.plan is None or not run.plan.findings:
-        return
-    findings = run.plan.findings
-    only_plan = run.state is RunState.SUCCEEDED and not run.steps
-    if not (whole or only_plan or run.state in _DECIDING):
-        if any(finding.level != "info" for finding in findings):
-            page.small(f"Plan: {_counts(findings)} · {code(f'{command} run {run.id}')}")
-        return
-    for level in ("blocker", "warning", "info"):
-        found = [finding for finding in findings if finding.level == level]
-        if not found:
-            continue
-        shown = found if whole else found[:_FINDINGS]
-        lines = [_finding(finding) for finding in shown]
-        if len(found) > len(shown):
-            lines.append(f"… and {len(found) - len(shown)} more: {code(f'{command} run {run.id}')}")
-        if level == "info":
-            page.small("\n".join(lines))
-        else:
-            page.section("\n".join(lines))
-
-
-def _finding(finding: FindingRecord) -> str:
-    way_out = f"\n{INDENT}↳ {prose(cut(finding.way_out, 300))}" if finding.way_out else ""
-    return f"{words.LEVELS.get(finding.level, '▪️')} {prose(cut(finding.text, 400))}{way_out}"
-
-
-def _counts(findings: Sequence[FindingRecord]) -> str:
-    said = [
-        words.count(sum(finding.level == level for finding in findings), level, many)
-        for level, many in _MARKS.items()
-        if any(finding.level == level for finding in findings)
-    ]
-    notes = sum(finding.level == "info" for finding in findings)
-    return ", ".join([*(said or ["no warnings"]), *([words.count(notes, "note")] if notes else [])])
 
 
 def _failure(page: Page, run: RunRecord) -> None:

@@ -20,3 +20,12 @@ TEXT = 4_000
 """The ``text`` of a message. Slack cuts at 40,000 without saying so and recommends at most 4,000."""
 COMMAND = 1_000
 """The longest command line that the bot reads; the longest sensible one has about 100."""
+MODAL_BLOCKS = 100
+MODAL_TITLE = 24
+"""Title, submit and close of a modal."""
+INPUT_LABEL = 2_000
+INPUT_HINT = 2_000
+INPUT_TEXT = 3_000
+"""The longest text that one field of a modal takes."""
+OPTIONS = 100
+OPTION_TEXT = 75

@@ -18,13 +18,17 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Button:
-    """One button. ``value`` is an opaque id, nothing else. ``confirm`` is the text of its dialog."""
+    """One button. ``value`` is an opaque id, nothing else. ``confirm`` is the text of its dialog.
+
+    ``apart``: it stands in a row above the others, so that many of its kind take no room from them.
+    """
 
     label: str
     action: str
     value: str
     style: Literal["primary", "danger"] | None = None
     confirm: str | None = None
+    apart: bool = False
 
     def element(self) -> Json:
         """As Slack wants it. Raises ``ValueError`` for a value that is no id: that would be a mistake in our code."""
@@ -84,19 +88,33 @@ class Page:
             elements = [{"type": "mrkdwn", "text": text} for text in said]
             self._add({"type": "context", "elements": elements}, sum(map(len, said)), foot=foot)
 
+    def lines(self, lines: Sequence[str], *, small: bool = False) -> None:
+        """Lines in as few blocks as they fit into, so that none is cut in the middle."""
+        most = limits.CONTEXT if small else limits.SECTION
+        add = self.small if small else self.section
+        block: list[str] = []
+        for line in lines:
+            if block and sum(len(one) + 1 for one in block) + len(line) > most:
+                add("\n".join(block))
+                block = []
+            block.append(line)
+        if block:
+            add("\n".join(block))
+
     def divider(self) -> None:
         """A line across."""
         self._add({"type": "divider"}, 0)
 
-    def buttons(self, buttons: Sequence[Button], *, block_id: str | None = None) -> None:
-        """A row of buttons at the foot; none is no row."""
-        if not buttons:
-            return
-        elements = [button.element() for button in buttons[: limits.BUTTONS]]
-        block: Json = {"type": "actions", "elements": elements}
-        if block_id:
-            block["block_id"] = block_id
-        self._add(block, sum(len(button.label) for button in buttons), foot=True)
+    def buttons(self, buttons: Sequence[Button], *, block_id: str = "buttons") -> None:
+        """Rows of buttons at the foot, those that stand ``apart`` above; none is no row."""
+        for name, row in (
+            (f"{block_id}-apart", [button for button in buttons if button.apart]),
+            (block_id, [button for button in buttons if not button.apart]),
+        ):
+            if row:
+                elements = [button.element() for button in row[: limits.BUTTONS]]
+                block: Json = {"type": "actions", "block_id": name, "elements": elements}
+                self._add(block, sum(len(button.label) for button in row), foot=True)
 
     def message(self, text: str) -> SlackMessage:
         """The message; ``text`` is what a screen reader says."""

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.slack import words
-from bot.slack.markup import cut, literal, preformatted, prose, tail
+from bot.slack.markup import code, cut, literal, preformatted, prose, tail
 from bot.slack.render import Page, SlackMessage
 
 _INLINE_CHARACTERS = 1_200
 _INLINE_LINES = 15
 _INLINE_ESCAPED = 2_000
 _PIECES = 6
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\.(?:json|diff|patch|ya?ml|md|txt|log|csv)")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class Reply:
 
 
 def reply(body: Mapping[str, Any]) -> Reply:
-    """From an outbox body ``{"text", "evidence": [{"title", "text"}]}``; what is cut says so and comes as a file."""
+    """From an outbox body ``{"text", "evidence": [{"title", "text"}]}``; what is cut says so and comes as a file.
+
+    Evidence whose title is a file's name (``plan.json``) always comes as that file.
+    """
     text = str(body.get("text") or "")
     evidence: Sequence[Mapping[str, Any]] = body.get("evidence") or ()
     page = Page(rest="The whole text is in the file below.")
@@ -43,19 +47,27 @@ def reply(body: Mapping[str, Any]) -> Reply:
     files: list[File] = []
     if len(text) > 2_800:
         files.append(File("message.txt", "The whole message", text))
+    pieces: list[tuple[int, str, str]] = []
     for number, piece in enumerate(evidence):
-        title, whole = str(piece.get("title") or "Evidence"), str(piece.get("text") or "").rstrip("\n")
+        title, whole = str(piece.get("title") or "Evidence"), str(piece.get("text") or "")
+        if _FILE_NAME.fullmatch(title):
+            files.append(File(_unused(title, files), title, whole))
+        else:
+            pieces.append((number, title, whole.rstrip("\n")))
+    if named := [file.name for file in files if file.name != "message.txt"]:
+        page.small("📎 " + ", ".join(code(name) for name in named))
+    for place, (number, title, whole) in enumerate(pieces):
         shown = _shown(whole)
         name = _file_name(title, number)
-        if shown != whole or number >= _PIECES:
+        if shown != whole or place >= _PIECES:
             files.append(File(name, cut(title, 120), whole))
-        if number < _PIECES:
+        if place < _PIECES:
             before = words.count(whole.count("\n") - shown.count("\n"), "line")
             note = "" if shown == whole else f" · the end of it, {before} before: {literal(name)}"
             page.section(f"*{literal(cut(title, 150))}*{note}")
             page.section(preformatted(shown) if shown.strip() else "")
-    if len(evidence) > _PIECES:
-        page.small(f"{words.count(len(evidence) - _PIECES, 'more piece')} of evidence: see the files below.")
+    if len(pieces) > _PIECES:
+        page.small(f"{words.count(len(pieces) - _PIECES, 'more piece')} of evidence: see the files below.")
     spoken = cut(text, 300) or (str(evidence[0].get("title")) if evidence else "")
     return Reply(page.message(prose(spoken)), tuple(files))
 
@@ -66,6 +78,13 @@ def _shown(text: str) -> str:
     while len(preformatted(shown)) > _INLINE_ESCAPED:
         shown = shown[len(shown) // 10 + 1 :]
     return shown
+
+
+def _unused(name: str, files: Sequence[File]) -> str:
+    """The name, or with a number where it is taken: the upload knows a file by its name."""
+    taken = {file.name for file in files}
+    numbered = (f"{number}-{name}" for number in range(2, len(files) + 3))
+    return name if name not in taken else next(one for one in numbered if one not in taken)
 
 
 def _file_name(title: str, number: int) -> str:

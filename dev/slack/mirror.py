@@ -54,6 +54,7 @@ class Mirror:
         self.users: dict[str, Json] = {}
         self.channels: dict[str, Json] = {}
         self.modals = Modals()
+        self.modal_errors: dict[str, str] = {}
         self.homes: dict[str, Json] = {}
         self.happenings: list[Happening] = []
 
@@ -130,6 +131,9 @@ class Mirror:
                 self.channels[frame["channel"]["id"]] = frame["channel"]
             case "view":
                 self.modals.shown(frame["stack"])
+                self.modal_errors = {}
+            case "view_errors":
+                self.modal_errors = dict(frame["errors"] or {})
             case "home":
                 self.homes[frame["user"]] = frame["view"]
             case _:

@@ -7,6 +7,7 @@ through, so that a person can open the proxy's address in a browser.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ _HOP = {
     "upgrade",
 }
 _CLOSES_WITHIN = 0.5
+_DATE = re.compile(r"<!date\^[^<>|]*\|([^<>|]*)>")
 
 
 class Proxy:
@@ -155,7 +157,7 @@ class Proxy:
         await browser.prepare(request)
         async with self._session.ws_connect(f"{self.upstream}/ui", max_msg_size=0) as page:
             up = asyncio.create_task(self._pump(browser, page))
-            down = asyncio.create_task(self._pump(page, browser))
+            down = asyncio.create_task(self._pump(page, browser, shown=True))
             try:
                 await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -165,10 +167,16 @@ class Proxy:
         await browser.close()
         return browser
 
-    async def _pump(self, source: _Socket, sink: _Socket) -> None:
+    async def _pump(self, source: _Socket, sink: _Socket, *, shown: bool = False) -> None:
         async for frame in source:
             if frame.type == aiohttp.WSMsgType.TEXT:
-                await sink.send_str(frame.data.replace(self.upstream, self.public))
+                text = frame.data.replace(self.upstream, self.public)
+                await sink.send_str(_as_drawn(text) if shown else text)
+
+
+def _as_drawn(frame: str) -> str:
+    """What the page cannot draw, in a form that it can: a time as its fallback, a number as a field for text."""
+    return _DATE.sub(r"\1", frame).replace('"type":"number_input"', '"type":"plain_text_input"')
 
 
 _Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse

@@ -129,6 +129,11 @@ class SlackWorkspace:
         return stack[-1] if stack else None
 
     @property
+    def modal_errors(self) -> dict[str, str]:
+        """What the open modal says is wrong, by block id."""
+        return self._proxy.mirror.modal_errors
+
+    @property
     def connections(self) -> int:
         """How many WebSockets of the bot are open."""
         return self._proxy.sockets.connected

@@ -26,6 +26,7 @@ from bot.engine.contract import (
     Level,
     OnFailure,
     Outcome,
+    OverrideRule,
     PlanContext,
     Reconciled,
     Repeat,
@@ -36,7 +37,7 @@ from bot.engine.desk import Desk
 from bot.engine.executor import Executor
 from bot.engine.planner import Planner
 from bot.engine.worker import Worker
-from bot.errors import BotError, UserMistake
+from bot.errors import BotError, Evidence, UserMistake
 from bot.settings import Configuration, Secrets, Settings
 from bot.slack.client import SlackClients, slack_clients
 from bot.slack.connection import SocketConnection
@@ -121,9 +122,11 @@ class Script:
     )
     report: Outcome = field(default_factory=lambda: Outcome("Healthy", facts={"report": []}))
     approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    overrides: tuple[OverrideRule, ...] = ()
+    files: tuple[Evidence, ...] = ()
 
     def names(self) -> Sequence[str]:
-        return ("upgrade", "rollback", "status", "plan")
+        return ("upgrade", "rollback", "status", "plan", "changelog", "diff")
 
     def text(self, name: str) -> str:
         if name not in self.names():
@@ -131,10 +134,10 @@ class Script:
         return name
 
     def parse(self, text: str) -> Runbook:
-        check = ScriptedCheck(CheckResult(findings=tuple(self.findings), facts=self.facts))
+        check = ScriptedCheck(CheckResult(findings=tuple(self.findings), facts=self.facts, files=self.files))
         if text == "upgrade":
             steps = tuple(self.steps)
-            return Runbook(text, "a new version", "upgrade", (check,), steps, self.approval)
+            return Runbook(text, "a new version", "upgrade", (check,), steps, self.approval, overrides=self.overrides)
         if text == "rollback":
             back = ScriptedStep("rollback", "Roll back")
             quick = ApprovalPolicy(exclude_requester=False)
@@ -148,11 +151,17 @@ class Script:
         return runbook
 
     def inputs(self, name: str, given: Mapping[str, str]) -> dict[str, Any]:
-        allowed = {"upgrade": "version", "plan": "version", "rollback": "revision"}.get(name)
+        allowed = {
+            "upgrade": ("version",),
+            "plan": ("version",),
+            "rollback": ("revision",),
+            "changelog": ("range",),
+            "diff": ("version", "part"),
+        }.get(name, ())
         for key in given:
-            if key != allowed:
+            if key not in allowed:
                 raise UserMistake(f"The runbook {name} has no input {key!r}.")
-        if allowed == "version":
+        if "version" in allowed:
             version = given.get("version")
             if version is None:
                 raise UserMistake("The version is missing.", way_out="A version looks like 0.2.1.")
@@ -176,6 +185,7 @@ ROLES: dict[str, Any] = {
         "permissions": ["view", "plan", "upgrade", "rollback", "approve"],
     },
     "approvers": {"groups": ["S0APPROVE"], "permissions": ["view", "approve"]},
+    "leads": {"users": ["U0CAROL"], "permissions": ["override"]},
     "on-call": {"groups": ["S0ONCALL"], "permissions": ["view", "approve", "upgrade", "rollback"]},
 }
 
@@ -327,8 +337,8 @@ async def running_bot(
             await database.close()
 
 
-def blocker(text: str, way_out: str = "") -> Finding:
-    return Finding(Level.BLOCKER, text, way_out)
+def blocker(text: str, way_out: str = "", *, code: str = "", subject: str = "") -> Finding:
+    return Finding(Level.BLOCKER, text, way_out, code, subject)
 
 
 def warning(text: str) -> Finding:

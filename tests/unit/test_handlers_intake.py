@@ -15,6 +15,14 @@ from handlers.intake import Door, Work
 Handle = Callable[[dict[str, Any]], Awaitable[None]]
 
 
+async def closes(body: dict[str, Any]) -> dict[str, Any]:
+    return {}
+
+
+def door_to(work: Work, **how: Any) -> Door:
+    return Door(work=work, command="/aeterna", **{"submitted": closes, **how})
+
+
 @asynccontextmanager
 async def working(handle: Handle, **how: Any) -> AsyncIterator[Work]:
     work = Work(handle, quiet=0.0, **how)
@@ -41,7 +49,7 @@ async def test_the_same_delivery_again_is_acknowledged_and_done_once() -> None:
         done.append(body["text"])
 
     async with working(handle) as work:
-        door = Door(work=work, command="/aeterna")
+        door = door_to(work)
         answers = [await knock(door, trigger_id=trigger, text=trigger) for trigger in ("1", "1", "2", "1")]
         await work.drain()
     assert [answer.status for answer in answers if answer] == [200] * 4
@@ -52,7 +60,7 @@ async def test_another_command_is_not_ours() -> None:
     async def handle(body: dict[str, Any]) -> None:
         raise AssertionError
 
-    door = Door(work=Work(handle), command="/aeterna")
+    door = door_to(Work(handle))
     answer = await knock(door, command="/other", trigger_id="1")
     assert answer is not None
     assert answer.status == 404
@@ -63,7 +71,7 @@ async def test_a_full_house_says_so_and_takes_the_same_command_later() -> None:
         pass
 
     work = Work(handle, limit=1)  # nobody works yet
-    door = Door(work=work, command="/aeterna")
+    door = door_to(work)
     await knock(door, trigger_id="1")
     turned_away = await knock(door, trigger_id="2")
     assert turned_away is not None
@@ -87,7 +95,7 @@ async def test_a_command_that_fails_does_not_stop_the_next() -> None:
         done.append(body["text"])
 
     async with working(handle, workers=1) as work:
-        door = Door(work=work, command="/aeterna")
+        door = door_to(work)
         await knock(door, trigger_id="1", text="bad")
         await knock(door, trigger_id="2", text="good")
         await work.drain()
@@ -102,7 +110,7 @@ async def test_work_waits_until_the_burst_is_acknowledged() -> None:
 
     work = Work(handle, quiet=0.02, patience=5)
     task = asyncio.create_task(work.run())
-    door = Door(work=work, command="/aeterna")
+    door = door_to(work)
     for number in range(50):
         await knock(door, trigger_id=str(number))
         order.append("ack")
@@ -111,3 +119,32 @@ async def test_work_waits_until_the_burst_is_acknowledged() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert order == ["ack"] * 50 + ["done"] * 50
+
+
+async def test_a_dialogs_click_goes_before_all_that_waits() -> None:
+    done: list[str] = []
+
+    async def handle(body: dict[str, Any]) -> None:
+        done.append(body["text"])
+
+    work = Work(handle, workers=1, quiet=0.05, patience=5)
+    door = door_to(work, urgent=lambda body: body["text"] == "dialog")
+    for text in ("first", "second", "dialog"):
+        await knock(door, trigger_id=text, text=text)
+    task = asyncio.create_task(work.run())
+    await work.drain()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert done == ["dialog", "first", "second"]
+
+
+async def test_what_is_wrong_in_a_dialog_is_in_its_acknowledgement() -> None:
+    async def handle(body: dict[str, Any]) -> None:
+        raise AssertionError
+
+    async def submitted(body: dict[str, Any]) -> dict[str, Any]:
+        return {"response_action": "errors", "errors": {"a": body["trigger_id"]}}
+
+    answer = await knock(door_to(Work(handle), submitted=submitted), command="", type="view_submission", trigger_id="1")
+    assert answer is not None
+    assert answer.body == '{"response_action": "errors", "errors": {"a": "1"}}'

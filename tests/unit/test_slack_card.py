@@ -16,11 +16,13 @@ from bot.store.records import (
     ApprovalRecord,
     Decision,
     FindingRecord,
+    OverrideRecord,
     PlanRecord,
     RunRecord,
     RunState,
     StepRecord,
     StepState,
+    TickRecord,
 )
 from dev.slack.blocks import ALL_BLOCKS_TEXT, block_problems, text_length
 
@@ -80,7 +82,7 @@ def test_a_waiting_card_says_who_has_to_decide_about_what_until_when() -> None:
     )
     text = shown(card(a_run(plan=plan(*findings), expires_at=START + timedelta(hours=4))))
     assert "🚀 Upgrade prod · 0.2.0 → 0.2.1" in text
-    assert "✋ *Waiting for approval* until <!date^" in text
+    assert "✋ *Ready for approval*: 1 warning · until <!date^" in text
     assert "0 of 1, needs someone else than <@U0ALICE>" in text
     assert "⚠️ `image.tag` is deprecated" in text
     assert "↳ Use `image.version`." in text
@@ -127,7 +129,7 @@ def test_approvals_for_an_older_plan_do_not_count_on_the_card() -> None:
 def test_many_findings_are_folded_with_the_way_to_the_rest() -> None:
     findings = tuple(FindingRecord("c", "warning", f"warning {n}") for n in range(30))
     run = a_run(plan=plan(*findings))
-    assert "… and 22 more: `/aeterna run r-abc234`" in shown(card(run))
+    assert "… and 22 more warnings: plan.json in the thread, or `/aeterna run r-abc234`" in shown(card(run))
     assert "warning 29" in shown(card(run, whole=True))
 
 
@@ -160,8 +162,100 @@ def test_a_rollback_is_called_by_its_revision() -> None:
     assert title(run) == "↩️ Roll back prod · revision 3"
 
 
+def test_a_card_says_first_what_the_plan_comes_to() -> None:
+    blockers = (FindingRecord("c", "blocker", "b", code="x"), FindingRecord("c", "warning", "w"))
+    assert "⛔ *Cannot go ahead*: blocked by 1, 1 warning" in shown(card(a_run(RunState.BLOCKED, plan=plan(*blockers))))
+    assert "✋ *Ready for approval*: no warnings" in shown(card(a_run()))
+    only_plan = a_run(RunState.SUCCEEDED, runbook="plan", mutates=False, plan=plan(blockers[1]))
+    assert "✅ *Done*: 1 warning" in shown(card(only_plan))
+
+
+def test_counts_of_objects_and_the_way_back_are_on_a_waiting_card() -> None:
+    facts = {"objects_created": 2, "objects_changed": 14, "objects_removed": 0, "database_reversible": False}
+    text = shown(card(a_run(plan=plan(**facts))))
+    assert "*Objects* `+2 ~14 −0` 2 new, 14 changed" in text
+    assert "↩️ *Back* to revision 3 (0.2.0) with one button; *the database cannot go back*" in text
+
+
+def test_breaking_changes_stand_before_the_other_warnings() -> None:
+    findings = (
+        FindingRecord("c", "warning", "deprecated"),
+        FindingRecord("c", "warning", "0.2.0: the API changed", code="changelog.breaking"),
+    )
+    text = shown(card(a_run(plan=plan(*findings))))
+    assert text.index("💥 0.2.0: the API changed") < text.index("⚠️ deprecated")
+
+
+def test_an_override_names_who_and_why_and_its_blocker_is_shown_as_lifted() -> None:
+    finding = FindingRecord("c", "blocker", "data goes", "Keep it.", code="data.loss", override="override")
+    mine = OverrideRecord("U0CAROL", "data.loss", "d1", "<!here> it is copied", START)
+    old = OverrideRecord("U0BOB", "data.loss", "older", "before", START)
+    text = shown(card(a_run(plan=plan(finding), overrides=(old, mine))))
+    assert "✋ *Ready for approval*: 1 blocker overridden" in text
+    assert "🔓 data goes" in text
+    assert "Keep it." not in text
+    assert "🔓 *Overridden* by <@U0CAROL>: `data.loss`" in text
+    assert "“&lt;!here&gt; it is copied”" in text
+    assert "U0BOB" not in text
+
+
+def test_supplied_values_are_shown_without_secrets_and_what_is_left_out_is_said() -> None:
+    supplied = {"db.password": "hunter22", "a.url": "https://u:pw@host/x", **{f"v.n{n}": n for n in range(12)}}
+    text = shown(card(a_run(supplied=supplied)))
+    assert "`db.password` = `[redacted]`" in text
+    assert "hunter22" not in text
+    assert "pw@" not in text
+    assert "… and 4 more values: plan.json in the thread" in text
+
+
+def test_shortened_findings_say_where_the_whole_text_is() -> None:
+    text = shown(card(a_run(plan=plan(FindingRecord("c", "warning", "long " * 200)))))
+    assert "✂️ What ends in … is shortened; whole: plan.json in the thread" in text
+
+
+def test_a_table_without_column_names_has_no_empty_heading() -> None:
+    report = [{"rows": [["", ""], ["server", "3/3"]]}, {"rows": [["", "Ready", ""], ["x", "1", ""]]}]
+    done = step(1, StepState.DONE, "Well", outcome={"facts": {"report": report}})
+    run = a_run(RunState.SUCCEEDED, runbook="status", mutates=False, plan=None, steps=(done,))
+    text = shown(card(run))
+    assert "_ · _" not in text
+    assert "*server* · 3/3" in text
+    assert "_Ready_\n*x* · 1" in text
+
+
+def test_evidence_named_like_a_file_comes_as_that_file() -> None:
+    body = {
+        "text": "The plan in full",
+        "evidence": [
+            {"title": "plan.json", "text": "{}\n"},
+            {"title": "values.diff", "text": "- a\n+ b"},
+            {"title": "values.diff", "text": "another"},
+            {"title": "Events", "text": "none"},
+        ],
+    }
+    made = reply(body)
+    files = [(file.name, file.content) for file in made.files]
+    assert files == [("plan.json", "{}\n"), ("values.diff", "- a\n+ b"), ("2-values.diff", "another")]
+    assert "📎 `plan.json`, `values.diff`, `2-values.diff`" in shown(made.message)
+
+
 TEXTS = st.text(max_size=1500)
-FINDINGS = st.builds(FindingRecord, TEXTS, st.sampled_from(["blocker", "warning", "info", "odd"]), TEXTS, TEXTS)
+FINDINGS = st.builds(
+    FindingRecord,
+    TEXTS,
+    st.sampled_from(["blocker", "warning", "info", "odd"]),
+    TEXTS,
+    TEXTS,
+    st.sampled_from(["", "data.loss", "changelog.breaking"]),
+)
+CHECKLIST = st.lists(
+    st.fixed_dictionaries({"id": st.sampled_from("abc"), "when": st.sampled_from(["before", "after"]), "text": TEXTS}),
+    max_size=30,
+)
+SUPPLIED = st.dictionaries(TEXTS, st.one_of(TEXTS, st.integers(), st.lists(TEXTS, max_size=3)), max_size=15)
+OVERRIDES = st.lists(
+    st.builds(OverrideRecord, st.just("U0CAROL"), TEXTS, st.just("d1"), TEXTS, st.just(START)), max_size=15
+)
 STEPS = st.builds(
     lambda number, title_, state, summary, way_out: StepRecord(
         number, "s", "u", title_, state, attempt=2, progress=summary, started_at=START,
@@ -178,11 +272,31 @@ STEPS = st.builds(
     TEXTS,
     st.booleans(),
     st.text(max_size=300),
+    CHECKLIST,
+    SUPPLIED,
+    OVERRIDES,
 )
 def test_slack_takes_every_card(
-    state: RunState, findings: list[FindingRecord], steps: list[StepRecord], note: str, whole: bool, label: str
+    state: RunState,
+    findings: list[FindingRecord],
+    steps: list[StepRecord],
+    note: str,
+    whole: bool,
+    label: str,
+    checklist: list[dict[str, str]],
+    supplied: dict[str, Any],
+    overrides: list[OverrideRecord],
 ) -> None:
-    run = a_run(state, plan=plan(*findings), steps=tuple(steps), note=note, inputs={"version": note})
+    run = a_run(
+        state,
+        plan=plan(*findings, checklist=checklist),
+        steps=tuple(steps),
+        note=note,
+        inputs={"version": note},
+        supplied=supplied,
+        overrides=tuple(overrides),
+        ticks=(TickRecord("U0BOB", "a", START),),
+    )
     message = card(run, buttons=[Button(label, "run_approve", "r-abc234", confirm=label)], whole=whole)
     accepted(message)
     assert message.blocks[-1]["type"] == "actions"
@@ -216,7 +330,8 @@ def test_slack_takes_every_reply_and_what_is_cut_comes_as_a_file(text: str, evid
     accepted(made.message)
     whole_texts = {file.content for file in made.files}
     for _, whole in evidence[6:]:
-        assert whole.rstrip("\n") in whole_texts
+        assert whole.rstrip("\n") in {text.rstrip("\n") for text in whole_texts}
+    assert len({file.name for file in made.files}) == len(made.files)
 
 
 def test_a_long_log_shows_its_end_and_names_the_file_with_the_whole() -> None:

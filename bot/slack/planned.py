@@ -1,0 +1,193 @@
+"""The part of a card that shows the plan: verdict, what would change, findings, what people added, the way back. Pure.
+
+What is left out is named in a line that says how much it is and where it stands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bot.redaction import redact_values
+from bot.slack import words
+from bot.slack.markup import INDENT, code, cut, literal, moment, prose
+from bot.slack.render import Page
+from bot.store.records import FindingRecord, OverrideRecord, RunRecord, RunState
+
+FINDINGS = 8
+"""Of each level on the card."""
+_LINES = 10
+_TEXT, _WAY_OUT = 400, 300
+_MARKS = {"blocker": "blockers", "warning": "warnings"}
+_BREAKING = "breaking"
+_DECIDING = {RunState.PLANNING, RunState.AWAITING_APPROVAL, RunState.BLOCKED}
+_FILE = "plan.json"
+
+
+def deciding(run: RunRecord) -> bool:
+    """Whether somebody reads the card to decide about the plan, or because the plan is all there is."""
+    return run.state in _DECIDING or (run.state is RunState.SUCCEEDED and not run.steps)
+
+
+def verdict(run: RunRecord) -> str:
+    """What the plan comes to, after the words of the state: ``2 warnings``, ``blocked by 1, 2 warnings``."""
+    if run.plan is None:
+        return ""
+    blockers, lifted = len(run.blockers), len(_lifted(run))
+    warnings = sum(finding.level == "warning" for finding in run.plan.findings)
+    parts = [f"blocked by {blockers}"] if blockers and run.state is RunState.BLOCKED else []
+    parts += [words.count(lifted, "blocker") + " overridden"] if lifted else []
+    parts += [words.count(warnings, "warning")] if warnings else []
+    return ", ".join(parts) or ("no warnings" if run.state is not RunState.BLOCKED else "")
+
+
+def counts(findings: Sequence[FindingRecord]) -> str:
+    """How many findings of which level."""
+    said = [
+        words.count(sum(finding.level == level for finding in findings), level, many)
+        for level, many in _MARKS.items()
+        if any(finding.level == level for finding in findings)
+    ]
+    notes = sum(finding.level == "info" for finding in findings)
+    return ", ".join([*(said or ["no warnings"]), *([words.count(notes, "note")] if notes else [])])
+
+
+def show(page: Page, run: RunRecord, *, command: str, whole: bool) -> None:
+    """Everything while somebody has to decide, afterwards what stays worth knowing."""
+    if run.plan is None:
+        return
+    rest = f"{_FILE} in the thread, or {code(f'{command} run {run.id}')}"
+    if whole or deciding(run):
+        page.section(_objects(run.plan.facts))
+        _findings(page, run, whole=whole, rest=rest)
+    elif any(finding.level != "info" for finding in run.plan.findings):
+        page.small(f"Plan: {counts(run.plan.findings)} · {code(f'{command} run {run.id}')}")
+    page.lines(_overridden(run))
+    page.lines(_supplied(run.supplied, rest=rest))
+    page.lines(_checklist(run, rest=rest))
+    if run.state in (RunState.AWAITING_APPROVAL, RunState.BLOCKED) or (whole and not run.state.over):
+        page.section(_way_back(run))
+
+
+# -- findings -----------------------------------------------------------------------------------------------
+
+
+def _findings(page: Page, run: RunRecord, *, whole: bool, rest: str) -> None:
+    assert run.plan is not None  # noqa: S101 - show looked
+    lifted = set(map(id, _lifted(run)))
+    for level in ("blocker", "warning", "info"):
+        found = [finding for finding in run.plan.findings if finding.level == level]
+        found.sort(key=lambda finding: not _breaking(finding))
+        shown = found if whole else found[:FINDINGS]
+        lines = [_finding(finding, lifted=id(finding) in lifted) for finding in shown]
+        if len(found) > len(shown):
+            what = "note" if level == "info" else level
+            lines.append(f"… and {words.count(len(found) - len(shown), f'more {what}')}: {rest}")
+        if any(len(one.text) > _TEXT or len(one.way_out) > _WAY_OUT for one in shown):
+            lines.append(f"✂️ What ends in … is shortened; whole: {rest}")
+        page.lines(lines, small=level == "info")
+
+
+def _breaking(finding: FindingRecord) -> bool:
+    return _BREAKING in finding.code.split(".")
+
+
+def _finding(finding: FindingRecord, *, lifted: bool) -> str:
+    text = prose(cut(finding.text, _TEXT))
+    if lifted:
+        return f"🔓 {text}"
+    sign = words.LEVELS.get(finding.level, "▪️")
+    if _breaking(finding):
+        sign = "💥" if finding.level == "warning" else f"{sign}💥"
+    way_out = f"\n{INDENT}↳ {prose(cut(finding.way_out, _WAY_OUT))}" if finding.way_out else ""
+    return f"{sign} {text}{way_out}"
+
+
+def _objects(facts: Mapping[str, Any]) -> str:
+    """``+2 ~14 −3``: objects that the plan creates, changes and removes."""
+    names = ("objects_created", "objects_changed", "objects_removed")
+    numbers = [facts.get(name) for name in names]
+    if not any(isinstance(number, int) for number in numbers):
+        return ""
+    created, changed, removed = (number if isinstance(number, int) else 0 for number in numbers)
+    if not created and not changed and not removed:
+        return "*Objects* none changes"
+    said = [f"{created} new", f"{changed} changed", f"{removed} removed"]
+    told = ", ".join(text for text in said if not text.startswith("0 "))
+    return f"*Objects* {code(f'+{created} ~{changed} −{removed}')} {told}"
+
+
+# -- what people added --------------------------------------------------------------------------------------
+
+
+def _lifted(run: RunRecord) -> tuple[FindingRecord, ...]:
+    if run.plan is None:
+        return ()
+    left = set(map(id, run.blockers))  # the very records of the plan, so that twins stay two
+    return tuple(finding for finding in run.plan.findings if finding.level == "blocker" and id(finding) not in left)
+
+
+def _overridden(run: RunRecord) -> list[str]:
+    """Who goes on in spite of what, and why; overrides of an older plan count no more."""
+    digest = run.plan.digest if run.plan else ""
+    said: dict[tuple[str, str], list[OverrideRecord]] = {}
+    for one in run.overrides:
+        if one.digest == digest:
+            said.setdefault((one.user, one.reason), []).append(one)
+    lines = []
+    for (user, reason), group in list(said.items())[:_LINES]:
+        codes = ", ".join(code(one.code) for one in group[:_LINES])
+        more = f" and {len(group) - _LINES} more kinds (`{_FILE}` in the thread)" if len(group) > _LINES else ""
+        lines.append(f"🔓 *Overridden* by <@{user}>: {codes}{more}\n{INDENT}“{literal(cut(reason, 500))}”")
+    return lines
+
+
+def _supplied(supplied: Mapping[str, Any], *, rest: str) -> list[str]:
+    lines = ["*Supplied for this run*"] if supplied else []
+    shortened = False
+    for path, value in list(supplied.items())[:_LINES]:
+        name = path.rpartition(".")[2]
+        shown = redact_values({name: value})[name]
+        text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
+        shortened = shortened or len(text) > 100
+        lines.append(f"{code(cut(path, 150))} = {code(cut(text, 100))}")
+    if len(supplied) > _LINES:
+        lines.append(f"… and {words.count(len(supplied) - _LINES, 'more value')}: {rest}")
+    return [*lines, f"✂️ What ends in … is shortened; whole: {rest}"] if shortened else lines
+
+
+def _checklist(run: RunRecord, *, rest: str) -> list[str]:
+    """What people do by hand, with who says that it is done."""
+    ticked = {tick.item: tick for tick in run.ticks}
+    lines: list[str] = []
+    for when, heading in (("before", "*By hand, before the start*"), ("after", "*By hand, afterwards*")):
+        items = [item for item in run.checklist if item.get("when") == when]
+        lines += [heading] if items else []
+        for item in items[: 2 * _LINES]:
+            tick = ticked.get(str(item["id"]))
+            done = f" · <@{tick.user}> {moment(tick.at)}" if tick else ""
+            lines.append(f"{'☑️' if tick else '◻️'} {prose(cut(str(item['text']), _TEXT))}{done}")
+        if len(items) > 2 * _LINES:
+            lines.append(f"… and {words.count(len(items) - 2 * _LINES, 'more item')}: {rest}")
+    if any(len(str(item["text"])) > _TEXT for item in run.checklist):
+        lines.append(f"✂️ What ends in … is shortened; whole: {rest}")
+    return lines
+
+
+# -- the way back -------------------------------------------------------------------------------------------
+
+
+def _way_back(run: RunRecord) -> str:
+    facts = run.plan.facts if run.plan else {}
+    back = facts.get("rollback_to")
+    if not run.mutates or not isinstance(back, dict):
+        return ""
+    where = f"to revision {back.get('revision')} ({literal(cut(str(back.get('version')), 40))}) with one button"
+    reversible = facts.get("database_reversible")
+    if reversible is None:
+        return f"↩️ *Back* {where}"
+    database = (
+        "the database can go back too" if reversible else "*the database cannot go back*, only its backup leads there"
+    )
+    return f"↩️ *Back* {where}; {database}"
