@@ -33,6 +33,10 @@ _SHAPES = (
 )
 _URL_PASSWORD = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)(?P<password>[^\s@/]+)@", re.IGNORECASE)
 _BEARER = re.compile(r"(?P<kind>\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{8,}")
+# The two lines of a container's environment variable, in YAML (with a diff's marks) or JSON.
+_ENVIRONMENT = re.compile(
+    r"(?P<name>\bname[\"']?:[ \t]*[\"']?(?P<called>[\w.-]+)[\"']?,?[ \t]*\n[-+ \t]*[\"']?value[\"']?:[ \t]*)(?P<value>[^\n]+)"
+)
 _ASSIGNED = re.compile(
     rf"(?P<name>[\w.-]*(?:{_NAMES})[\w.-]*[\"']?)(?P<sep>\s*[:=]\s*)(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s,;\"'{{}}\[\]]+)",
     re.IGNORECASE,
@@ -45,6 +49,7 @@ def redact(text: str) -> str:
         text = shape.sub(MASK, text)
     text = _URL_PASSWORD.sub(rf"\g<scheme>{MASK}@", text)
     text = _BEARER.sub(rf"\g<kind>{MASK}", text)
+    text = _ENVIRONMENT.sub(lambda m: f"{m['name']}{MASK}" if secret_name(m["called"]) else m[0], text)
     return _ASSIGNED.sub(_assigned, text)
 
 
@@ -55,6 +60,8 @@ def redact_values(value: Any, *, name: str = "") -> Any:
     """
     if isinstance(value, Mapping):
         hide = value.get("kind") == "Secret"
+        if "value" in value and secret_name(str(value.get("name", ""))):  # an environment variable
+            value = {**value, "value": MASK}
         return {
             key: dict.fromkeys(item, MASK)
             if hide and key in ("data", "stringData") and isinstance(item, Mapping)

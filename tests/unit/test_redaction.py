@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +88,14 @@ def test_values_are_hidden_by_the_names_of_their_keys_at_any_depth() -> None:
         "apiKey": MASK,
         "tokenTtl": 60,
     }
+
+
+def test_an_environment_variable_is_hidden_by_its_name_in_values_and_in_text() -> None:
+    env = [{"name": "DB_PASSWORD", "value": "hunter22"}, {"name": "LOG_LEVEL", "value": "info"}]
+    assert redact_values({"env": env})["env"] == [{"name": "DB_PASSWORD", "value": MASK}, env[1]]
+    text = "env:\n+  - name: DB_PASSWORD\n+    value: hunter22\n-  - name: LOG_LEVEL\n-    value: info\n"
+    assert redact(text) == text.replace("hunter22", MASK)
+    assert "hunter22" not in redact(json.dumps(env, indent=2))
 
 
 def test_switches_under_a_secrets_name_stay_readable() -> None:
