@@ -97,7 +97,7 @@ async def demo(*, stay: bool) -> int:
         if stay and code == 0:
             say(f"\nEverything is still running. Open {world.slack.url} and type /aeterna help in #ops.")
             say(
-                "You are whoever you choose on that page: alice and bob release, carol is on call, mallory may nothing."
+                "You are whoever you choose on that page: alice and bob release, carol is on call, mallory may do nothing."
             )
             say(f"export KUBECONFIG={world.cluster.kubeconfig}\nCtrl-C ends it.")
             await ended.wait()
