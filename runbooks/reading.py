@@ -6,6 +6,7 @@ Everything is read-only. ``Reader`` belongs to one plan, whose checks share the 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,16 +16,19 @@ from typing import Any
 
 from bot.diff import values as diff_values
 from bot.diff.changelog import as_version, is_prerelease
+from bot.diff.templates import Templates
 from bot.engine.clients import TargetClients
 from bot.engine.contract import PlanContext
 from bot.errors import Permanent
 from bot.helm.charts import ChartVersion, PulledChart
-from bot.helm.failures import ReleaseNotFound
+from bot.helm.failures import ReleaseNotFound, RenderFailed
 from bot.helm.models import Rendered, StoredRelease
 from bot.helm.rendering import parse_objects
+from bot.helm.sources import template_sources
 from bot.helm.yamldocs import load_mapping
 from bot.kube.objects import ObjectRef, workload_refs
 from bot.settings import Target
+from runbooks import demands
 
 Json = dict[str, Any]
 
@@ -140,8 +144,20 @@ class Reader:
         found: FinalValues = await self._context.shared.once("values", self._values)
         return found
 
+    async def given(self) -> demands.Given:
+        """The new chart's defaults, schema and templates, and the values that it would get."""
+        found: demands.Given = await self._context.shared.once("given", self._given)
+        return found
+
+    def fingerprint(self, text: str) -> str:
+        """A short mark of a secret that differs when the secret does; it tells nothing to somebody without this plan's key."""
+        return hmac.new(self._context.shared.key, text.encode(), "sha256").hexdigest()[:8]
+
     async def rendered(self) -> Rendered:
-        """What the new chart gives with these values, rendered with the cluster at hand."""
+        """What the new chart gives with these values, rendered with the cluster at hand.
+
+        Raises ``ValuesRefused`` when its schema refuses them, before Helm is asked, and ``RenderFailed`` that names the value.
+        """
         found: Rendered = await self._context.shared.once("rendered", self._render)
         return found
 
@@ -168,13 +184,25 @@ class Reader:
 
     async def _render(self) -> Rendered:
         chart, values, target = await self.chart(), await self.values(), self._context.target
-        return await self._clients.helm.dry_run(
-            release=target.release,
-            namespace=target.namespace,
-            chart=chart.path,
-            values=values.file,
-            server_side=target.server_side_apply,
-        )
+        given = await self.given()
+        if refused := demands.refused(given, chart.name):
+            raise refused
+        try:
+            return await self._clients.helm.dry_run(
+                release=target.release,
+                namespace=target.namespace,
+                chart=chart.path,
+                values=values.file,
+                server_side=target.server_side_apply,
+            )
+        except RenderFailed as error:
+            raise demands.explained(error, given) from error
+
+    async def _given(self) -> demands.Given:
+        chart, values = await self.chart(), await self.values()
+        sources = await asyncio.to_thread(template_sources, chart.path)
+        templates = await asyncio.to_thread(Templates, sources)
+        return demands.Given(values.values, chart.values, chart.schema, templates, sources)
 
 
 def _laid_over(config: Mapping[str, Any], files: Iterable[Path]) -> Json:
@@ -184,7 +212,7 @@ def _laid_over(config: Mapping[str, Any], files: Iterable[Path]) -> Json:
             text = file.read_bytes()
         except OSError as error:
             raise Permanent(f"The values file {file} cannot be read: {error.strerror}.") from error
-        laid = diff_values.overlay(laid, load_mapping(text, what=f"The values file {file.name}"))
+        laid = diff_values.overlay(laid, load_mapping(text, what=f"The values file {file.name}", unique_keys=True))
     return laid
 
 

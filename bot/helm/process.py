@@ -23,7 +23,7 @@ from bot.errors import OutcomeUnknown, Permanent, Temporary
 logger = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
-STDOUT_LIMIT = 64 * MIB
+STDOUT_LIMIT = 32 * MIB  # a release of 2,000 objects renders to 5 MiB
 STDERR_LIMIT = 64 * MIB
 STDERR_HEAD = 16 * 1024
 STDERR_TAIL = 64 * 1024

@@ -1,31 +1,43 @@
-"""The values that the upgrade would get: what in them no longer fits, and what the chart's new defaults change.
+"""The values that the upgrade would get: what in them no longer fits, what is missing, and what the new defaults change.
 
-The approval is bound to a digest of the values; no value itself is stored, and what is shown is redacted.
+The approval is bound to a digest of the values; no value itself is stored, and what is shown is masked.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
+from bot.diff import renames
 from bot.diff import values as diff_values
 from bot.diff.migrations import MigrationNote, crossed
-from bot.diff.schema import SchemaProblem, problems
-from bot.diff.values import ABSENT, Change, dotted
+from bot.diff.schema_changes import compare_schemas
+from bot.diff.unified import values_text
+from bot.diff.values import ABSENT, dotted
 from bot.engine.contract import CheckResult, Finding, PlanContext
-from bot.errors import Evidence
-from bot.redaction import MASK, redact_values, secret_name
+from bot.errors import BotError, Evidence
+from bot.helm.charts import PulledChart
+from bot.helm.failures import RenderFailed, ValuesRefused
+from bot.helm.models import StoredRelease
+from runbooks import demands
 from runbooks.checks.findings import blocker, info, warning
-from runbooks.reading import Reader, chart_version
+from runbooks.reading import FinalValues, Reader, chart_version
 from runbooks.text import counted, listed
 
 MOST = 8
 """Findings of one kind on the card."""
+MISSING = "values.missing"
+"""The code of a finding that goes away when a person supplies the value that ``subject`` names."""
+REFUSED = "values.refused"
+UNREAD = "values.unread"
+CORRECT = "Correct it in the target's values."
+SUPPLY = "Supply it for this run, or set it in the target's values."
 
 
 class ValuesCompare:
-    """Compares values with the new chart's defaults and schema. ``notes`` are migration notes, for renamed keys."""
+    """Compares values with the new chart's defaults, schema and templates. ``notes`` are migration notes, for renamed keys."""
 
     name: ClassVar[str] = "values.compare"
 
@@ -33,79 +45,144 @@ class ValuesCompare:
         self._notes = tuple(notes)
 
     async def check(self, context: PlanContext) -> CheckResult:
-        """Binds the approval to the digest of the final values."""
+        """Binds the approval to the digest of the final values; ``missing_values`` is what a person could supply."""
         reader = Reader(context)
         release, chart, final = await reader.release(), await reader.chart(), await reader.values()
-        old, new = release.chart_values, chart.values
         notes = crossed(self._notes, chart=chart.name, low=chart_version(release), high=chart.version)
-        renamed = {one.old: one.new for note in notes for one in note.renamed}
-        known_before = set(diff_values.unknown_keys(final.values, old))
-        unknown = diff_values.unknown_keys(final.values, new)
-        gone = [path for path in unknown if path not in known_before]
-        never = [path for path in unknown if path in known_before]
-        from_files = diff_values.compare(release.config, final.values)
-        defaults = [
-            change
-            for change in diff_values.compare(old, new)
-            if diff_values.lookup(final.values, change.path) is ABSENT
-        ]
-        effective = diff_values.compare(
-            diff_values.computed(old, release.config), diff_values.computed(new, final.values)
-        )
-        findings = [
-            *_refused(problems(diff_values.computed(new, final.values), chart.schema) if chart.schema else []),
-            *_gone(gone, renamed, chart.version),
-            *_mentioned("Set, and not known to the chart, before as after", never),
-            *_mentioned("Changed by the target's files", [change.path for change in from_files]),
-            *_mentioned("Other defaults in the new chart", [change.path for change in defaults]),
-        ]
+        given = await reader.given()
+        stopped, missing = await _stopped(reader, given, notes)
+        old, new = release.chart_values, chart.values
+        before = diff_values.computed(old, release.config)
+        after = diff_values.computed(new, final.values)
+        effective = diff_values.compare(before, after)
+        text = await asyncio.to_thread(_diff, reader, release, final, before, after)
         return CheckResult(
-            findings=tuple(findings),
-            facts={"values_digest": final.digest, "values_changed": len(effective)},
+            findings=(
+                *stopped,
+                *_unread(release, chart, given, notes),
+                *_types(given, {one.subject for one in stopped}),
+                *_supplied(context.run.supplied),
+                *_from_files(release, final, context.run.supplied),
+                *_defaults(release, chart, final),
+                *_schemas(release, chart),
+            ),
+            facts={
+                "values_digest": final.digest,
+                "values_changed": len(effective),
+                "missing_values": [one.as_fact() for one in missing],
+            },
             bindings={"values": final.digest},
-            files=(Evidence("Values that change", "\n".join(map(line, effective))),) if effective else (),
+            files=(Evidence("values.diff", text),) if text else (),
         )
 
 
-def line(change: Change) -> str:
-    """``aeterna.image.tag: "0.1.0" → "0.2.1"``, with secrets hidden: that one changed stays visible."""
-    hidden = any(secret_name(key) for key in change.path)
-    shown = [_shown(value, change.path[-1] if change.path else "", hidden=hidden) for value in (change.old, change.new)]
-    return f"{change.dotted}: {shown[0]} → {shown[1]}"
-
-
-def _shown(value: object, name: str, *, hidden: bool) -> str:
-    if value is ABSENT:
-        return "(not set)"
-    if hidden and value not in (None, "", True, False):
-        return MASK
-    text = json.dumps(redact_values(value, name=name), ensure_ascii=False, default=str)
-    return text if len(text) <= 300 else text[:299] + "…"
-
-
-def _refused(found: Sequence[SchemaProblem]) -> list[Finding]:
-    way_out = "Correct it in the target's values."
-    return [blocker(f"Values: {one.field or 'as a whole'} {one.text}.", way_out) for one in found[:MOST]]
-
-
-def _mentioned(what: str, paths: Sequence[diff_values.Path]) -> list[Finding]:
-    if not paths:
-        return []
-    return [info(f"{what} ({len(paths)}): {listed([dotted(path) for path in paths], most=5)}.")]
-
-
-def _gone(paths: Iterable[diff_values.Path], renamed: dict[str, str], version: str) -> list[Finding]:
-    said = []
-    for path in paths:
-        new = next(
-            (renamed[key] for key in (dotted(path[:end]) for end in range(len(path), 0, -1)) if key in renamed), ""
-        )
-        way_out = f"It is now {new}." if new else "Look for its successor in the changes, or remove it."
-        said.append(warning(f"{dotted(path)} is set, and {version} no longer has it: it would be ignored.", way_out))
-    if len(said) > MOST:
-        rest = len(said) - MOST
+async def _stopped(
+    reader: Reader, given: demands.Given, notes: Sequence[MigrationNote]
+) -> tuple[list[Finding], list[demands.Missing]]:
+    """What keeps the chart from being rendered; whatever else goes wrong there is for the rehearsal to say."""
+    try:
+        await reader.rendered()
+    except ValuesRefused as error:
+        missing = demands.missing(error, given, notes)
+        known = {one.path for one in missing}
         said = [
-            *said[:MOST],
-            warning(f"{counted(rest, 'more key')} of the values {'is' if rest == 1 else 'are'} no longer known."),
+            replace(
+                blocker(f"Values: {one.path or 'as a whole'}: {one.problem}.", SUPPLY if missing else CORRECT),
+                code=MISSING if one.path in known or one.problem.startswith("needs ") else REFUSED,
+                subject=next((path for path in known if path.rpartition(".")[0] == one.path), one.path)
+                if one.problem.startswith("needs ")
+                else one.path,
+            )
+            for one in error.fields[:MOST]
         ]
-    return said
+        if len(error.fields) > MOST:
+            said.append(blocker(f"{counted(len(error.fields) - MOST, 'more value')} refused by the chart's schema."))
+        return said or [replace(blocker(error.message, error.way_out), code=REFUSED)], missing
+    except RenderFailed as error:
+        missing = demands.missing(error, given, notes)
+        if not missing:
+            return [replace(blocker(error.message, error.way_out), code="chart.renders_not")], []
+        return [replace(blocker(error.message, SUPPLY), code=MISSING, subject=missing[0].path)], missing
+    except BotError:
+        return [], []
+    return [], []
+
+
+def _unread(
+    release: StoredRelease, chart: PulledChart, given: demands.Given, notes: Sequence[MigrationNote]
+) -> list[Finding]:
+    found = renames.unread(
+        given.values,
+        release.chart_values,
+        given.defaults,
+        new_schema=given.schema,
+        templates=given.templates,
+        noted={one.old: one.new for note in notes for one in note.renamed},
+        notes="\n".join(chart.files.values()),
+    )
+    gone = [one for one in found if one.known_before]
+    said = [
+        replace(warning(one.sentence, _successor(one)), code=UNREAD, subject=dotted(one.path)) for one in gone[:MOST]
+    ]
+    if len(gone) > MOST:
+        rest = len(gone) - MOST
+        said.append(warning(f"{counted(rest, 'more key')} of the values {'is' if rest == 1 else 'are'} read no more."))
+    never = [dotted(one.path) for one in found if not one.known_before]
+    return said + _mentioned("Set, and read by neither the old chart nor the new one", never)
+
+
+def _successor(one: renames.Unread) -> str:
+    return f"Set {one.likely} instead." if one.likely else "Look for its successor in the changes, or remove it."
+
+
+def _types(given: demands.Given, told: set[str]) -> list[Finding]:
+    found = renames.wrong_types(given.values, given.defaults, new_schema=given.schema)
+    return [warning(one.sentence, CORRECT) for one in found if dotted(one.path) not in told][:MOST]
+
+
+def _supplied(supplied: Mapping[str, Any]) -> list[Finding]:
+    return _mentioned("Supplied for this run", sorted(supplied))
+
+
+def _from_files(release: StoredRelease, final: FinalValues, supplied: Mapping[str, Any]) -> list[Finding]:
+    changed = [one.dotted for one in diff_values.compare(release.config, final.values)]
+    return _mentioned("Changed by the target's files", [one for one in changed if one not in supplied])
+
+
+def _defaults(release: StoredRelease, chart: PulledChart, final: FinalValues) -> list[Finding]:
+    """Defaults that changed under somebody who does not set the value."""
+    changed = [
+        one.dotted
+        for one in diff_values.compare(release.chart_values, chart.values)
+        if diff_values.lookup(final.values, one.path) is ABSENT and ABSENT not in (one.old, one.new)
+    ]
+    return _mentioned("Defaults that change under you, since you do not set them", changed)
+
+
+def _schemas(release: StoredRelease, chart: PulledChart) -> list[Finding]:
+    found = compare_schemas(
+        release.chart_schema, chart.schema, old_defaults=release.chart_values, new_defaults=chart.values
+    )
+    if not found:
+        return []
+    breaking = sum(one.breaking for one in found)
+    told = f" ({breaking} may refuse what was taken before, or read it no more)" if breaking else ""
+    return [
+        info(f"Schema and defaults: {counted(len(found), 'difference')}{told}; `diff {chart.version} schema` has them.")
+    ]
+
+
+def _diff(
+    reader: Reader, release: StoredRelease, final: FinalValues, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> str:
+    """The values that are set, then what the templates see with the charts' defaults beneath them; secrets masked."""
+    parts = [
+        values_text(release.config, final.values, reader.fingerprint, label="set by the user"),
+        values_text(before, after, reader.fingerprint, label="with the chart's defaults"),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n" if any(parts) else ""
+
+
+def _mentioned(what: str, paths: Iterable[str]) -> list[Finding]:
+    found = list(paths)
+    return [info(f"{what} ({len(found)}): {listed(found, most=5)}.")] if found else []

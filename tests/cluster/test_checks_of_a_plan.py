@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bot.engine.contract import Level
+from bot.errors import Permanent
 from bot.kube import Cluster
-from dev.charts import BadVersion, light_values
+from dev.charts import BadVersion, Edit, light_values
 from dev.controlplane import Running
 from tests.cluster.runbook_world import World, blockers, texts, warnings, world_of
 
@@ -74,7 +77,9 @@ async def test_an_upgrade_is_planned_with_what_lies_between_and_its_changes(worl
     assert plan["changelog"].facts["versions_between"] == ["0.2.0", "0.2.1"]
     (file,) = plan["changelog"].files
     assert "OPAL 0.8.0 closes a leak" in file.text
-    assert file.text.index("\n0.2.1 (source") < file.text.index("\n0.2.0 (source")
+    assert file.text.index("\n0.2.1\n  source: chart annotations") < file.text.index(
+        "\n0.2.0\n  source: chart annotations"
+    )
 
 
 async def test_breaking_changes_and_a_database_that_cannot_go_back_are_warnings(world: World) -> None:
@@ -91,6 +96,8 @@ async def test_a_step_without_migration_notes_is_said_plainly(world: World) -> N
     world.asking(version="0.2.1")
     result = await world.check("changelog")
     assert "No migration notes found for 0.2.0 → 0.2.1." in texts(result, Level.INFO)
+    assert result.facts["checklist"] == result.facts["migration_steps"] == []
+    assert result.bindings == {}
 
 
 @pytest.mark.parametrize(
@@ -128,10 +135,15 @@ async def test_values_are_compared_and_secrets_never_shown(world: World) -> None
     world.configure(values=[file])
     world.asking(version="0.3.0")
     result = await world.check("values.compare")
-    assert any("aeterna.features.radkit is set, and 0.3.0 no longer has it" in text for text in warnings(result))
+    assert any(
+        "aeterna.features.radkit is set, and the new chart no longer reads it" in text for text in warnings(result)
+    )
     (shown,) = result.files
-    assert "redis.password: [redacted] → [redacted]" in shown.text
-    assert 'llm.provider: "none" → "openai"' in shown.text
+    assert shown.title == "values.diff"
+    secrets = re.findall(r"^([-+ ]).*password: '?\[redacted\] \((\w{8})\)'?$", shown.text, re.MULTILINE)
+    assert len(dict(secrets)) == len({mark for _, mark in secrets}) == 2
+    assert "+  provider: openai" in shown.text
+    assert result.facts["missing_values"] == []
     assert "horse" not in repr(result)
     assert "tr0ub4dor" not in repr(result)
     assert result.bindings == {"values": result.facts["values_digest"]}
@@ -152,9 +164,109 @@ async def test_values_that_the_new_schema_refuses_are_blockers_with_their_field(
     await world.install("0.2.1", settled=False)
     world.asking(version=BadVersion.SCHEMA_REFUSES)
     plan = await world.plan("values.compare", "manifests.dry_run", "capacity")
-    assert blockers(plan["values.compare"]) == ["Values: aeterna needs tenantSlug."]
-    assert any("aeterna" in text for text in blockers(plan["manifests.dry_run"]))
+    assert blockers(plan["values.compare"]) == ["Values: aeterna: needs tenantSlug."]
+    assert blockers(plan["manifests.dry_run"]) == blockers(plan["values.compare"])  # which the plan tells once
+    (found,) = [one for one in plan["values.compare"].findings if one.level is Level.BLOCKER]
+    assert (found.code, found.subject) == ("values.missing", "aeterna.tenantSlug")
+    (missing,) = plan["values.compare"].facts["missing_values"]
+    assert (missing["path"], missing["type"], missing["secret"]) == ("aeterna.tenantSlug", "string", False)
     assert not blockers(plan["capacity"])
+
+
+async def test_a_supplied_value_makes_the_next_plan_go_on_and_binds_it(world: World) -> None:
+    await world.install("0.2.1", settled=False)
+    world.asking(version=BadVersion.REQUIRED_VALUE_MISSING)
+    plan = await world.plan("values.compare", "manifests.dry_run")
+    (missing,) = plan["values.compare"].facts["missing_values"]
+    assert missing["path"] == "audit.sink"
+    assert (missing["why"], missing["type"]) == ("audit.sink is required", "string")
+    (said,) = blockers(plan["values.compare"])
+    assert said.startswith(
+        "The chart does not render: audit.sink is missing; aeterna/templates/aeterna/configmap.yaml says"
+    )
+    assert blockers(plan["manifests.dry_run"]) == [said]
+    world.run = replace(world.run, supplied={"audit.sink": "s3://audit"})
+    again = await world.plan("values.compare", "manifests.dry_run")
+    assert not blockers(again["values.compare"])
+    assert not blockers(again["manifests.dry_run"])
+    assert again["values.compare"].bindings != plan["values.compare"].bindings
+    assert "Supplied for this run (1): audit.sink." in texts(again["values.compare"], Level.INFO)
+    assert "+  sink: s3://audit" in again["values.compare"].files[0].text
+
+
+async def test_a_value_that_only_a_fail_or_a_nil_pointer_asks_for_is_named_too(world: World) -> None:
+    await world.install("0.2.1", {**light_values(), "deploymentMode": "local"}, settled=False)
+    file = world.directory / "hybrid.yaml"
+    file.write_text("deploymentMode: hybrid\n", encoding="utf-8")
+    world.configure(values=[file])
+    world.asking(version="0.3.0")
+    result = await world.check("values.compare")
+    assert result.facts["missing_values"][0]["path"] == "central.url"
+    assert "central.url is missing" in blockers(result)[0]
+    assert "deploymentMode=hybrid requires central.url" in blockers(result)[0]
+    world.configure(values=[])
+    world.asking(version=BadVersion.TEMPLATES_DO_NOT_RENDER)
+    result = await world.check("values.compare")
+    assert result.facts["missing_values"][0]["path"] == "gateway.enabled"
+
+
+async def test_a_schema_that_reaches_into_the_network_is_refused_before_helm_sees_it(world: World) -> None:
+    await world.install("0.2.1", settled=False)
+    address = f"{world.repository.url}/elsewhere.json"
+    edit = Edit("values.schema.json", '"title": "aeterna",', f'"title": "aeterna", "allOf": [{{"$ref": "{address}"}}],')
+    world.repository.add("0.2.40", edits=[edit])
+    world.asking(version="0.2.40")
+    plan = await world.plan("values.compare", "manifests.dry_run")
+    assert "outside of the chart; that is not fetched" in blockers(plan["values.compare"])[0]
+    assert blockers(plan["manifests.dry_run"]) == blockers(plan["values.compare"])
+    assert not [path for path in world.repository.requests if "elsewhere" in path]
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ('{{- range until 60000 }}\n# {{ repeat 1000 "x" }}\n{{- end }}\n', "printed more than"),
+        ('{{- fail (repeat 100000 "long") }}\n', "The chart does not render"),
+    ],
+    ids=["fifty megabytes", "an endless sentence"],
+)
+async def test_a_template_that_grows_without_measure_is_a_blocker_of_a_readable_length(
+    world: World, template: str, said: str
+) -> None:
+    await world.install("0.2.1", settled=False)
+    service = "{{- if .Values.aeterna.enabled }}\n"
+    world.repository.add("0.2.41", edits=[Edit("templates/aeterna/service.yaml", service, template + service)])
+    world.asking(version="0.2.41")
+    plan = await world.plan("values.compare", "manifests.dry_run")
+    (found,) = blockers(plan["manifests.dry_run"])
+    assert said in found
+    assert len(found) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "a: &a [x, x, x, x, x, x, x, x]\n"
+            + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(12)),
+            "unfolds to more than",
+        ),
+        ("llm: {provider: a}\nllm: {provider: b}\n", "stands twice"),
+        ("- just\n- a list\n", "not a mapping"),
+    ],
+    ids=["a YAML bomb", "a key twice", "a list"],
+)
+async def test_a_values_file_that_is_no_plain_mapping_stops_the_plan_and_is_named(
+    world: World, text: str, said: str
+) -> None:
+    await world.install("0.2.1", settled=False)
+    file = world.directory / "prod.yaml"
+    file.write_text(text, encoding="utf-8")
+    world.configure(values=[file])
+    world.asking(version="0.3.0")
+    with pytest.raises(Permanent, match=said) as raised:
+        await world.check("values.compare")
+    assert "The values file prod.yaml" in raised.value.message
 
 
 async def test_the_manifest_is_rehearsed_and_counted(world: World) -> None:

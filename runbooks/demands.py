@@ -1,0 +1,222 @@
+"""Why a chart does not take these values: which value, which template, what the chart says; and what a person could supply.
+
+Helm stops at the first ``required`` or ``fail``; the templates' sources tell the others, so that one dialog asks for all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bot.diff.migrations import MigrationNote
+from bot.diff.renames import Needed, needed
+from bot.diff.schema import SchemaProblem, problems
+from bot.diff.schemaview import describes
+from bot.diff.templates import Templates
+from bot.diff.values import ABSENT, Json, Path, computed, dotted, lookup, split
+from bot.helm.failures import FieldProblem, RenderFailed, ValuesRefused
+from bot.redaction import redact, redact_values, secret_name
+
+MOST = 20
+_LONGEST = 300
+_READ = re.compile(r"\.Values((?:\.\w+)+)")
+_NAMED = re.compile(r"(?<![\w./=-])(?:\.?Values\.)?([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?![\w/(=])")
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:|//|/|\.", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"%[-+# 0-9.]*[a-zA-Z]")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """One value that a person could supply. ``type`` is JSON Schema's word; ``secret``: its name says that it is one."""
+
+    path: str
+    type: str
+    why: str
+    template: str = ""
+    enum: tuple[Json, ...] = ()
+    default: Json = field(default=None, repr=False)
+    secret: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def as_fact(self) -> dict[str, Json]:
+        """As it stands in the plan's ``missing_values``; a secret's default is left out."""
+        default = None if self.secret else redact_values(self.default, name=self.path.rpartition(".")[2])
+        return {
+            "path": self.path,
+            "type": self.type,
+            "why": self.why,
+            "template": self.template,
+            "enum": list(self.enum),
+            "default": default,
+            "secret": self.secret,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+        }
+
+
+@dataclass(frozen=True)
+class Given:
+    """A chart's side and the user's: what demands are judged by."""
+
+    values: Mapping[str, Json] = field(repr=False)
+    defaults: Mapping[str, Json] = field(repr=False)
+    schema: Mapping[str, Json] | None = field(default=None, repr=False)
+    templates: Templates | None = field(default=None, repr=False)
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def refused(given: Given, chart: str) -> ValuesRefused | None:
+    """What the chart's own schema has against the values, or None. A schema that reaches outside is not used at all."""
+    outside = sorted(set(outside_references(given.schema or {})))
+    if outside:
+        return ValuesRefused(
+            f"The chart's schema refers to {outside[0][:120]}, outside of the chart; that is not fetched, "
+            "so the values cannot be checked.",
+            fields=(),
+        )
+    found = problems(computed(given.defaults, given.values), given.schema) if given.schema else []
+    if not found:
+        return None
+    fields = tuple(FieldProblem(chart, one.field, one.text) for one in found)
+    shown = "; ".join(f"{one.field or 'the values'} {one.text}" for one in found[:3])
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return ValuesRefused(f"The chart's schema refuses the values: {shown}{more}.", fields=fields)
+
+
+def outside_references(schema: Json) -> Iterator[str]:
+    """References that lead out of the schema, wherever they stand in it."""
+    own = str(schema.get("$id") or schema.get("id") or "") if isinstance(schema, Mapping) else ""
+    stack = [schema]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Mapping):
+            for name in _REFERENCES:
+                target = part.get(name)
+                leads_out = isinstance(target, str) and _ADDRESS.match(target)
+                if leads_out and not (own and target.startswith(f"{own.partition('#')[0]}#")):
+                    yield target
+            stack += list(part.values())
+        elif isinstance(part, list):
+            stack += part
+
+
+def explained(error: RenderFailed, given: Given) -> RenderFailed:
+    """The same failure in one sentence: which value, which template, what the chart says."""
+    path, template = _missed(error, given)
+    if not path:
+        return error
+    chart = error.template.partition("/")[0]
+    where = f"{chart}/{template}" if template else f"{error.template}:{error.line}" if error.line else error.template
+    said = redact(error.cause)[:_LONGEST].rstrip(". ")
+    return RenderFailed(
+        f"The chart does not render: {dotted(path)} is missing; {where or 'the chart'} says: {said}.",
+        template=error.template,
+        line=error.line,
+        column=error.column,
+        key=error.key,
+        cause=error.cause,
+        evidence=error.evidence,
+    )
+
+
+def _missed(error: RenderFailed, given: Given) -> tuple[Path, str]:
+    """The value that is missing, and the template that asks for it where its source tells (Helm names the one that includes it).
+
+    Both are empty when nothing tells which.
+    """
+    if demand := _demand(error, _needed(given)):
+        return demand.path, demand.template
+    asking = next((name for name, text in sorted(given.sources.items()) if f'"{error.cause}"' in text), "")
+    effective = computed(given.defaults, given.values)
+    for named in (_paths(_READ, error.key), _paths(_NAMED, error.cause)):
+        empty = [path for path in named if lookup(effective, path) in (ABSENT, None, "")]
+        if empty:
+            return empty[0], asking
+    return (), ""
+
+
+def missing(error: RenderFailed | ValuesRefused, given: Given, notes: Iterable[MigrationNote] = ()) -> list[Missing]:
+    """Everything that a person could supply to get past this failure, the one at fault first; empty when nothing is known."""
+    asked = _needed(given)
+    found: dict[Path, Missing] = {}
+    if isinstance(error, RenderFailed):
+        path, template = _missed(error, given)
+        if path:
+            found[path] = _missing(path, redact(error.cause)[:_LONGEST], template or error.template, given)
+    else:
+        for one in error.fields:
+            if one.path and not one.problem.startswith("needs ") and (path := _path(one)):
+                found[path] = _missing(path, one.problem, "", given)
+    for demand in asked:
+        if demand.path and (demand.certain or demand.source == "schema") and demand.path not in found:
+            found[demand.path] = _missing(demand.path, redact(demand.message)[:_LONGEST], demand.template, given)
+    if not found:
+        effective = computed(given.defaults, given.values)
+        for need in (need for note in notes for need in note.new_required):
+            path = split(need.key)
+            if lookup(effective, path) in (ABSENT, None, ""):
+                found[path] = _missing(path, need.text, "", given)
+    return list(found.values())[:MOST]
+
+
+def _needed(given: Given) -> list[Needed]:
+    return needed(given.values, given.defaults, new_schema=given.schema, templates=given.templates)
+
+
+def _demand(error: RenderFailed, asked: Iterable[Needed]) -> Needed | None:
+    """The demand whose words the chart said; those of the very template first."""
+    fitting = [one for one in asked if one.path and one.message and _said(one.message, error.cause)]
+    return next((one for one in fitting if error.template.endswith(one.template)), next(iter(fitting), None))
+
+
+def _said(message: str, cause: str) -> bool:
+    pattern = ".*".join(re.escape(part) for part in _PLACEHOLDER.split(message))
+    return bool(re.search(pattern, cause, re.DOTALL))
+
+
+def _paths(pattern: re.Pattern[str], text: str) -> list[Path]:
+    return [tuple(found.strip(".").split(".")) for found in pattern.findall(text)]
+
+
+def _path(problem: FieldProblem | SchemaProblem) -> Path:
+    text = problem.path if isinstance(problem, FieldProblem) else problem.field
+    try:
+        return split(text)
+    except ValueError:
+        return ()
+
+
+def _missing(path: Path, why: str, template: str, given: Given) -> Missing:
+    described = describes(path, given.schema) if given.schema else None
+    rules: Mapping[str, Any] = described.schema if described else {}
+    types = sorted((described.types if described else None) or ())
+    default = rules.get("default", lookup(given.defaults, path))
+    enum = rules.get("enum")
+    return Missing(
+        path=dotted(path),
+        type=types[0] if types else _type_of(default),
+        why=why,
+        template=template,
+        enum=tuple(enum) if isinstance(enum, list) else (),
+        default=None if default is ABSENT else default,
+        secret=secret_name(path[-1]),
+        minimum=_number(rules.get("minimum")),
+        maximum=_number(rules.get("maximum")),
+    )
+
+
+def _number(value: Json) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _type_of(default: Json) -> str:
+    if isinstance(default, bool):
+        return "boolean"
+    for kind, name in ((int, "integer"), (float, "number"), (list, "array"), (Mapping, "object")):
+        if isinstance(default, kind):
+            return name
+    return "string"
