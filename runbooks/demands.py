@@ -96,8 +96,8 @@ def outside_references(schema: Json) -> Iterator[str]:
         if isinstance(part, Mapping):
             for name in _REFERENCES:
                 target = part.get(name)
-                leads_out = isinstance(target, str) and _ADDRESS.match(target)
-                if leads_out and not (own and target.startswith(f"{own.partition('#')[0]}#")):
+                within = f"{own.partition('#')[0]}#" if own else "#"
+                if isinstance(target, str) and _ADDRESS.match(target) and not target.startswith(within):
                     yield target
             stack += list(part.values())
         elif isinstance(part, list):

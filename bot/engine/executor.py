@@ -92,7 +92,8 @@ class Executor:
             state, note = RunState.QUEUED, ""
         waits = policy is not None and state is RunState.AWAITING_APPROVAL
         expires = (policy.expires or self._configuration.approvals.expires) if policy and waits else None
-        plan = replace(planned.plan, facts={**planned.plan.facts, "steps": _wanted(run, runbook, planned.plan)})
+        layout = self._runbooks.expand(runbook, planned.plan.facts)
+        plan = replace(planned.plan, facts={**planned.plan.facts, "steps": _wanted(run, layout, planned.plan)})
         save = partial(self._journal.save_plan, session.claim, plan)
         try:
             if waits and run.pre_approved and not run.exclude_requester and run.plan is None:
