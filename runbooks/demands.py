@@ -82,7 +82,7 @@ def refused(given: Given, chart: str) -> ValuesRefused | None:
     if not found:
         return None
     fields = tuple(FieldProblem(chart, one.field, one.text) for one in found)
-    shown = "; ".join(f"{one.field or 'the values'} {one.text}" for one in found[:3])
+    shown = "; ".join(f"{one.field or 'the whole'} {one.text}" for one in found[:3])
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return ValuesRefused(f"The chart's schema refuses the values: {shown}{more}.", fields=fields)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.engine.contract import OnFailure
+from bot.engine.contract import OnFailure, OverrideRule
 from bot.errors import Permanent, UserMistake
 from runbooks.library import SHIPPED, RunbookLibrary
 from runbooks.registry import MIGRATIONS, Registry, shipped_registry
@@ -126,6 +126,15 @@ def test_what_cannot_be_filled_in_names_step_and_field(library: RunbookLibrary) 
         ("permission: upgrade", "report: true", "10: steps.0.uses: a report changes nothing, and postgres.backup does"),
         ("permission: upgrade", "permission: root", "3: permission: Input should be"),
         ("steps:\n", "steps: [\n", "not valid YAML"),
+        ("steps:", "overrides: [{code: Loss}]\nsteps:", "9: overrides.0.code: String should match"),
+        ("steps:", "overrides: [{code: a.b, permission: root}]\nsteps:", "9: overrides.0.permission: Input should be"),
+        ("steps:", "overrides: [{code: a}, {code: a}]\nsteps:", "9: overrides.1.code: 'a' is there already"),
+        ("id: backup,", "id: note-1,", "10: steps.0.id: ids that begin with note- are those of the migration notes"),
+        (
+            "{type: string,",
+            "{type: revision, choices: [a],",
+            "5: inputs.note: choices are for an input of the type string",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_line_and_field(library: RunbookLibrary, old: str, new: str, said: str) -> None:
@@ -196,6 +205,39 @@ def test_a_wrong_version_is_answered_with_the_right_form(
 def test_a_wrong_revision_is_answered_with_the_right_form(library: RunbookLibrary, text: str) -> None:
     with pytest.raises(UserMistake, match=r"is not a revision. Revisions are numbers: `/aeterna rollback \[12\]`"):
         library.inputs("rollback", {"revision": text})
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("changelog", {"range": "0.2.1..0.1.0"}, "The older version comes first"),
+        ("changelog", {"range": "0.1.0"}, "A version is missing"),
+        ("changelog", {"range": "0.1.0..latest"}, "`latest` is not a version"),
+        ("diff", {"version": "0.2.1", "part": "hooks"}, "`part` is one of values, schema, manifests"),
+    ],
+)
+def test_a_wrong_range_or_choice_is_answered_with_the_right_form(
+    library: RunbookLibrary, name: str, given: dict[str, str], said: str
+) -> None:
+    with pytest.raises(UserMistake) as raised:
+        library.inputs(name, given)
+    assert said in raised.value.message
+    assert library.usage(name) in raised.value.way_out
+
+
+def test_a_range_and_a_choice_are_read(library: RunbookLibrary) -> None:
+    assert library.inputs("changelog", {"range": "v0.1.0…0.2.1"}) == {"range": "0.1.0..0.2.1"}
+    assert library.inputs("changelog", {}) == {"range": None}
+    assert library.inputs("diff", {"version": "0.3.0", "part": "schema"}) == {"version": "0.3.0", "part": "schema"}
+    assert library.usage("changelog") == "/aeterna changelog [0.1.0..0.2.1]"
+    assert library.usage("diff") == "/aeterna diff 0.2.1 [values|schema|manifests]"
+
+
+def test_what_may_be_overridden_stands_in_the_runbook(library: RunbookLibrary) -> None:
+    assert library.parse(library.text("upgrade")).overrides == (OverrideRule("data.loss", "override"),)
+    rules = "overrides: [{code: values.missing, permission: admin}, {code: data.loss}]\nsteps:"
+    runbook = library.parse(GOOD.replace("steps:", rules, 1))
+    assert runbook.overrides == (OverrideRule("values.missing", "admin"), OverrideRule("data.loss", "override"))
 
 
 def test_inputs_are_given_in_their_own_types(library: RunbookLibrary) -> None:
