@@ -131,7 +131,8 @@ class Dialogs:
         )
         page.section(f"You go on in spite of {words.count(len(left), 'blocker')}:")
         for finding in left[:_LISTED]:
-            about = f" · {code(cut(finding.subject, 120))}" if finding.subject else ""
+            named = not finding.subject or finding.subject in finding.text
+            about = "" if named else f" · {code(cut(finding.subject, 120))}"
             page.section(f"⛔ {prose(cut(finding.text, 400))}{about}")
         if len(left) > _LISTED:
             page.section(f"… and {words.count(len(left) - _LISTED, 'more blocker')}: `plan.json` in the card's thread.")

@@ -22,6 +22,7 @@ _TEXT, _WAY_OUT = 400, 300
 _MARKS = {"blocker": "blockers", "warning": "warnings"}
 _BREAKING = "breaking"
 _DECIDING = {RunState.PLANNING, RunState.AWAITING_APPROVAL, RunState.BLOCKED}
+_OUT = {RunState.BLOCKED, RunState.REJECTED, RunState.EXPIRED, RunState.CANCELLED}
 _FILE = "plan.json"
 
 
@@ -65,7 +66,8 @@ def show(page: Page, run: RunRecord, *, command: str, whole: bool) -> None:
         page.small(f"Plan: {counts(run.plan.findings)} · {code(f'{command} run {run.id}')}")
     page.lines(_overridden(run))
     page.lines(_supplied(run.supplied, rest=rest))
-    page.lines(_checklist(run, rest=rest))
+    if whole or run.state not in _OUT:
+        page.lines(_checklist(run, rest=rest))
     if run.state in (RunState.AWAITING_APPROVAL, RunState.BLOCKED) or (whole and not run.state.over):
         page.section(_way_back(run))
 
@@ -187,7 +189,6 @@ def _way_back(run: RunRecord) -> str:
     reversible = facts.get("database_reversible")
     if reversible is None:
         return f"↩️ *Back* {where}"
-    database = (
-        "the database can go back too" if reversible else "*the database cannot go back*, only its backup leads there"
-    )
+    cannot = "*the database cannot go back*, only its backup leads there"
+    database = "no note says that the database cannot go back" if reversible else cannot
     return f"↩️ *Back* {where}; {database}"

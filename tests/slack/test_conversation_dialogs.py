@@ -19,7 +19,10 @@ from tests.slack.support import ROLES, Bot, Script, blocker, everything, info, r
 
 ALICE, BOB, CAROL = "U0ALICE", "U0BOB", "U0CAROL"
 LOSS = blocker(
-    "PersistentVolumeClaim/data-qdrant-0 would be deleted.", "Keep it.", code="data.loss", subject="data-qdrant-0"
+    "A claim would be deleted, and its data.",
+    "Keep it.",
+    code="data.loss",
+    subject="PersistentVolumeClaim/data-qdrant-0",
 )
 MISSING = [
     {"path": "opal.replicas", "type": "integer", "why": "The chart has no default.", "minimum": 1, "maximum": 9},
@@ -69,8 +72,8 @@ async def test_a_blocker_is_overridden_by_the_releases_name_and_a_reason(bot: Bo
     assert card.buttons == ["Override…", "Plan again"]
     modal = await opened(bot, "carol", card.ts, "run_override")
     said = json.dumps(modal, ensure_ascii=False)
-    assert "PersistentVolumeClaim/data-qdrant-0 would be deleted." in said
-    assert "`data-qdrant-0`" in said
+    assert "A claim would be deleted, and its data." in said
+    assert "`PersistentVolumeClaim/data-qdrant-0`" in said
     assert "Target `prod`, release `aeterna`" in said
     run = (await bot.desk.runs("prod"))[0]
     assert json.loads(modal["private_metadata"])["mark"].partition(":")[0] == run.id
