@@ -78,7 +78,8 @@ def refused(given: Given, chart: str) -> ValuesRefused | None:
             "so the values cannot be checked.",
             fields=(),
         )
-    found = problems(computed(given.defaults, given.values), given.schema) if given.schema else []
+    judged = problems(computed(given.defaults, given.values), given.schema) if given.schema else []
+    found = list(dict.fromkeys(judged))  # a schema says "required" once for each key, and each time with all of them
     if not found:
         return None
     fields = tuple(FieldProblem(chart, one.field, one.text) for one in found)
