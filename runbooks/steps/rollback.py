@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import BaseModel
 
 from bot.engine.contract import Done, Facts, NotStarted, Outcome, Reconciled, Repeat, StepContext, Unknown
-from bot.errors import BotError, Evidence, Permanent
+from bot.errors import BotError, Evidence, Permanent, Refused
 from bot.helm.flags import Wait
 from bot.helm.models import Revision, Status
 from bot.settings import Duration
@@ -50,7 +50,12 @@ class HelmRollback:
     async def run(self, context: StepContext, params: RollbackParams, intent: Facts) -> Outcome:
         """Raises what Helm said, with the state of the pods."""
         clients, target, wanted = context.clients, context.target, int(intent["target_revision"])
-        await orphans.settled(context, intent)
+        newest = revisions.newest(await orphans.settled(context, intent))
+        if newest is not None and newest.revision != int(intent["revision"]) and not newest.status.pending:
+            raise Refused(
+                f"Revision {newest.revision} ({newest.status.value}) has come since this step began; nothing was done.",
+                way_out="Look at the history before anything else is done.",
+            )
         context.progress(f"helm rollback to revision {wanted}")
         try:
             await clients.helm.rollback(

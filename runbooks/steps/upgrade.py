@@ -101,6 +101,8 @@ class HelmUpgrade:
         if not revisions.is_ours(newest, context.run):
             return Unknown(_not_ours(newest, history, context, before), (evidence.of_history(history),))
         if newest.status is Status.DEPLOYED:
+            if revisions.rolled_back_to(newest) is not None:
+                return NotStarted()  # the repair of one that was cut off; the upgrade itself has not begun again
             release = await context.clients.releases.get(newest.revision)
             return Done(_upgraded(context, release, chart_version(release), app_version(release), ""))
         if newest.status.pending:
@@ -113,6 +115,7 @@ class HelmUpgrade:
     async def _repair(self, context: StepContext, params: UpgradeParams, intent: Facts) -> str:
         """Ends a pending revision that a dead process of this run left, by going back to the last deployed one."""
         history = await orphans.settled(context, intent)
+        self._as_seen(context, intent, history)
         pending = orphans.cut_off(history)
         if pending is None:
             return ""
@@ -136,6 +139,23 @@ class HelmUpgrade:
             server_side=context.target.server_side_apply,
         )
         return f" Revision {pending.revision} had been cut off and was repaired by going back to {good.revision} first."
+
+    @staticmethod
+    def _as_seen(context: StepContext, intent: Facts, history: list[Revision]) -> None:
+        """The release is as the intent saw it, or as this run's own broken attempt left it.
+
+        A replica that slept through its lease after it had written the intent finds here what the other one did.
+        """
+        newest = revisions.newest(history)
+        if newest is None or newest.revision == int(intent["revision"]):
+            return
+        broken = newest.status.pending or revisions.rolled_back_to(newest) is not None
+        if not (broken and revisions.is_ours(newest, context.run)):
+            raise Refused(
+                f"Revision {newest.revision} ({newest.status.value}) has come since this step began; nothing was done.",
+                way_out="Look at the history before anything else is done.",
+                evidence=(evidence.of_history(history),),
+            )
 
     async def _why(self, context: StepContext, error: BotError) -> tuple[Evidence, ...]:
         """The failed hook's own log and events."""

@@ -258,6 +258,37 @@ async def test_an_upgrade_of_ours_that_was_cut_off_is_repaired_before_it_is_done
     assert (await world.history())[-1].chart.version == "0.2.1"
 
 
+async def test_a_bot_that_died_after_the_repair_does_not_take_it_for_the_upgrade(world: World) -> None:
+    await world.install("0.1.0", settled=False)
+    world.asking(version="0.2.1")
+    context = world.context(await world.facts(*PLANNED))
+    await world.leave_pending("pending-upgrade", labels=revisions.labels(world.run, 1))
+    intent = await world.intent("helm.upgrade", context)
+    await world.clients.helm.rollback(
+        release="aeterna",
+        namespace=world.namespace,
+        revision=1,
+        timeout=timedelta(minutes=1),
+        description=revisions.mark(world.run, "rollback to 1 after a cut-off upgrade"),
+    )
+    assert isinstance(await world.reconcile("helm.upgrade", context, intent), NotStarted)
+    await world.do("helm.upgrade", context)
+    assert (await world.history())[-1].chart.version == "0.2.1"
+
+
+async def test_a_step_that_slept_while_another_replica_did_it_changes_nothing(world: World) -> None:
+    await world.install("0.1.0", settled=False)
+    world.asking(version="0.2.1")
+    context = world.context(await world.facts(*PLANNED))
+    kind = world.kind("helm.upgrade")
+    params = kind.params.model_validate({})
+    intent = await world.intent("helm.upgrade", context)
+    await world.do("helm.upgrade", context)
+    with pytest.raises(Refused, match=r"Revision 2 \(deployed\) has come since this step began"):
+        await kind.run(context, params, intent)
+    assert await world.statuses() == ["superseded", "deployed"]
+
+
 async def test_somebody_elses_pending_revision_is_left_alone(world: World) -> None:
     await world.install("0.1.0", settled=False)
     world.asking(version="0.2.1")
