@@ -21,7 +21,7 @@ async def lead(leases: Leases, name: str, work: Callable[[], Awaitable[None]], *
     task: asyncio.Task[None] | None = None
     try:
         while True:
-            held = await _hold(leases, name)
+            held = await _hold(leases, name, within=2 * every)
             if held and task is None:
                 task = asyncio.ensure_future(_call(work))
             elif not held and task is not None:
@@ -43,11 +43,12 @@ async def _call(work: Callable[[], Awaitable[None]]) -> None:
     await work()
 
 
-async def _hold(leases: Leases, name: str) -> bool:
+async def _hold(leases: Leases, name: str, *, within: float) -> bool:
     try:
-        return await leases.hold(name)
-    except Temporary as error:
-        log.warning("the lease %r cannot be renewed: %s", name, error)
+        async with asyncio.timeout(within):  # a connection that hangs must not outlast the lease
+            return await leases.hold(name)
+    except (Temporary, TimeoutError) as error:
+        log.warning("the lease %r cannot be renewed: %r", name, error)
         return False
 
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from bot.engine.contract import Done, Facts, NotStarted, Outcome, Repeat, Step, StepContext, Unknown
+from bot.engine.contract import Done, Facts, NotStarted, Outcome, Reconciled, Repeat, Step, StepContext, Unknown
 from bot.engine.session import Session, Stop
 from bot.errors import BotError, OutcomeUnknown, Permanent, Temporary
 from bot.store.journal import Journal
@@ -60,13 +60,15 @@ class StepRunner:
         try:
             params = step.parameters(scope)
             if record.state is StepState.RUNNING:
-                found = await self._patiently(step, lambda: step.kind.reconcile(context, params, record.intent or {}))
+                intended = record.intent or {}
+                async with self._progress(number, context) as reporting:
+                    found = await self._patiently(step, lambda: step.kind.reconcile(reporting, params, intended))
                 if isinstance(found, Done):
                     return await self._write(number, StepState.DONE, found.outcome)
                 if isinstance(found, Unknown):
                     raise OutcomeUnknown(found.why, evidence=found.evidence)
             intent = await self._patiently(step, lambda: step.kind.intend(context, params))
-            await self._journal.begin_step(claim, number, intent=intent)
+            await self._journaled(lambda: self._journal.begin_step(claim, number, intent=intent))
             outcome = await self._run(step, context, params, intent, number)
         except Interrupted as interruption:
             if interruption.stop is Stop.CANCEL:
@@ -103,6 +105,10 @@ class StepRunner:
                         if isinstance(seen, Unknown):
                             raise OutcomeUnknown(seen.why, evidence=seen.evidence) from error
 
+    def _leaving(self) -> bool:
+        """Whether this process has to let go, whatever is under way."""
+        return self._session.stop in (Stop.HANDOVER, Stop.NOW, Stop.LOST)
+
     async def _watched(self, step: Step, work: Coroutine[Any, Any, Any], deadline: float) -> Any:
         """Awaits ``work``, unless the deadline or a reason to stop comes first and the kind may be interrupted."""
         kind, loop = step.kind, asyncio.get_running_loop()
@@ -134,13 +140,28 @@ class StepRunner:
             raise Permanent(f"It did not come to its end within {limit}.", way_out="Look at what it waited for.")
         raise Interrupted(stop)
 
+    async def _unless_leaving(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Awaits ``work`` that only reads. A cancel does not interrupt it: what is true has to be known first."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not task.done():
+                if self._leaving():
+                    return await self._interrupt(task, self._session.stop)
+                stop = asyncio.create_task(self._session.wait(self._session.stop))
+                await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+                stop.cancel()
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
     async def _patiently(self, step: Step, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Read-only work around a step (intend, reconcile), again after temporary errors, up to the step's timeout."""
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + self._timeout(step).total_seconds(), 0.5
         while True:
             try:
-                return await work()
+                return await self._unless_leaving(work())
             except Temporary as error:
                 if self._session.stop is not None:
                     raise Interrupted(self._session.stop) from error
@@ -156,7 +177,7 @@ class StepRunner:
         if not step.kind.mutates:
             return await self._write(record.number, StepState.CANCELLED, Outcome("Interrupted."))
         try:
-            seen = await step.kind.reconcile(context, step.parameters(scope), intent)
+            seen: Reconciled = await self._unless_leaving(step.kind.reconcile(context, step.parameters(scope), intent))
         except BotError as error:
             seen = Unknown(f"It was interrupted, and its effect could not be read: {error.message}")
         match seen:
@@ -176,7 +197,7 @@ class StepRunner:
             "text": f"{step.title}: {error}",
             "evidence": [{"title": item.title, "text": item.text} for item in error.evidence],
         }
-        await self._journal.end_step(self._session.claim, number, state=state, outcome=outcome, message=message)
+        await self._end(number, state, outcome, message)
         return Ended(state, error.message, error)
 
     async def _write(self, number: int, state: StepState, outcome: Outcome) -> Ended:
@@ -185,8 +206,29 @@ class StepRunner:
         if outcome.evidence:
             evidence = [{"title": item.title, "text": item.text} for item in outcome.evidence]
             message = {"text": outcome.summary, "evidence": evidence}
-        await self._journal.end_step(self._session.claim, number, state=state, outcome=stored, message=message)
+        await self._end(number, state, stored, message)
         return Ended(state, outcome.summary)
+
+    async def _end(
+        self, number: int, state: StepState, outcome: Mapping[str, Any], message: Mapping[str, Any] | None
+    ) -> None:
+        claim = self._session.claim
+        await self._journaled(
+            lambda: self._journal.end_step(claim, number, state=state, outcome=outcome, message=message)
+        )
+
+    async def _journaled(self, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """A write of the journal, again while the database is away, for as long as the lease holds.
+
+        That the database was away is no outcome of a step. Each of these writes may be made twice.
+        """
+        while True:
+            try:
+                return await write()
+            except Temporary as error:
+                if self._session.stop is Stop.LOST:
+                    raise Interrupted(Stop.LOST) from error
+                await asyncio.sleep(error.retry_after or 0.5)
 
     def _timeout(self, step: Step) -> timedelta:
         return self._timeouts.get(step.kind.name, step.timeout)
