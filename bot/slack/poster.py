@@ -61,22 +61,36 @@ class Poster:
         self._shown: dict[
             int, SlackMessage
         ] = {}  # by outbox id: what Slack shows, to spare an edit that changes nothing
+        self._tried: set[int] = set()  # posted by this process, but the database may not know
         self._inherited: frozenset[int] | None = None  # due at the start: a life before may have posted them
         self._told: set[int] = set()  # cards that cannot be shown, whose requester knows
         self.trouble: str | None = None
 
     async def run(self) -> None:
         """Until cancelled; what is under way then is left to the next start, which repeats it safely."""
+        self._shown.clear()  # another replica may have posted and edited since this one did
+        self._inherited = None
         try:
             while True:
                 wait = await self._launch()
                 await self._rest(wait)
         finally:
-            for task in self._flying.values():
-                task.cancel()
-            await asyncio.gather(*self._flying.values(), return_exceptions=True)
-            self._flying.clear()
-            self._channels.clear()
+            await self._land()
+
+    async def _land(self) -> None:
+        """Cuts off what is under way. It may still reach Slack after what another replica posts: those go out once more."""
+        cut_off = list(self._flying)
+        tasks = list(self._flying.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._flying.clear()
+        self._channels.clear()
+        if cut_off:
+            try:
+                await self._outbox.again(cut_off)
+            except Temporary as error:
+                _log.warning("a card may show an older state until its next change: %s", error)
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -160,15 +174,16 @@ class Poster:
             ts = item.ts
         else:
             metadata = {"event_type": METADATA, "event_payload": {"run": run.id}}
+            tried = item.attempts > 0 or item.id in self._tried or item.id in (self._inherited or ())
+            self._tried.add(item.id)
             ts = await self._post(item, message, metadata=metadata)
-            if item.attempts or item.id in (
-                self._inherited or ()
-            ):  # an earlier try may have got through, with an older state
+            if tried:  # an earlier try may have got through, with an older state
                 await self._edit(item, ts, message)
         self._shown[item.id] = message
         if run.state.over:
             del self._shown[item.id]
         await self._outbox.delivered(item, ts=ts)
+        self._tried.discard(item.id)
 
     async def _reply(self, item: OutboxItem) -> None:
         root = None

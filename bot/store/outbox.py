@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -142,6 +142,12 @@ class Outbox:
     async def give_up(self, item: OutboxItem, *, error: str) -> None:
         """Slack will never take it; the reason stays in the row."""
         await self._set(item, sent=item.wanted, error=error)
+
+    async def again(self, items: Collection[int]) -> None:
+        """Makes the cards among these (by ``id``) due once more, whatever was sent of them."""
+        async with self._database.transaction() as connection:
+            cards = update(outbox).where(outbox.c.id.in_(items), outbox.c.kind == OutboxKind.CARD.value)
+            await connection.execute(cards.values(wanted=outbox.c.wanted + 1))
 
     async def forget(self, item: OutboxItem) -> None:
         """The message is gone from Slack: post it anew, as another one."""
