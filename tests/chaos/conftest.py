@@ -30,6 +30,13 @@ async def own_house(ground: Ground, tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def shared_house(ground: Ground, tmp_path: Path, postgresql_database: str) -> AsyncIterator[House]:
+    """One whose journal is in PostgreSQL, for more than one bot."""
+    async with built(ground, tmp_path, database_url=postgresql_database) as house:
+        yield house
+
+
 class Estate:
     """Gives out one house to one story at a time, and builds a new one after a story that ended badly."""
 
@@ -42,8 +49,9 @@ class Estate:
     @contextlib.asynccontextmanager
     async def house(self) -> AsyncIterator[House]:
         if self._house is None:
-            self._house = await self._stack.enter_async_context(built(self._ground, self._factory.mktemp("house")))
-            await self._house.start_bot()
+            house = await self._stack.enter_async_context(built(self._ground, self._factory.mktemp("house")))
+            await house.start_bot()
+            self._house = house
         try:
             yield self._house
         except BaseException:

@@ -74,6 +74,8 @@ class House:
     directory: Path
     database_url: str
     bots: list[Bot] = field(default_factory=list)
+    target: dict[str, Any] = field(default_factory=dict)  # more of the target's configuration
+    engine: dict[str, Any] = field(default_factory=dict)  # more of the engine's
     upgraded: str | None = None  # the card of the last upgrade, if it can still be taken back
 
     # -- the bot --------------------------------------------------------------------------------------------
@@ -99,16 +101,24 @@ class House:
         draft.write_text(f"{number} {moment} {label}", encoding="utf-8")
         draft.rename(self.orders)
 
-    async def start_bot(self, **settings: Any) -> Bot:
-        """Another process of the bot, with files of its own, on the same database; returns when Slack is connected."""
-        home = self.directory / f"bot-{len(self.bots)}" if settings.pop("apart", False) else self.directory
+    async def hit(self) -> Bot:
+        """The bot that the order hit, as soon as it has."""
+        files = await self.until(lambda: list(self.directory.glob("orders.[0-9]*")), "the moment of the order")
+        return next(bot for bot in self.bots if str(bot.pid) == files[0].suffix[1:])
+
+    async def start_bot(self, *, apart: bool = False) -> Bot:
+        """Another process of the bot on the same database; returns when Slack is connected.
+
+        It finds the files of the one before it, unless it is ``apart``.
+        """
+        home = self.directory / f"bot-{len(self.bots)}" if apart else self.directory
         home.mkdir(exist_ok=True)
-        target = {**configuration.LIGHT, **settings.pop("target", {})}
+        target = {**configuration.LIGHT, **self.target}
         file = configuration.write(
             home,
             targets=[configuration.target(namespace=self.namespace, repository=self.ground.charts.url, **target)],
             helm=self.ground.toolchain.path("helm"),
-            engine={"lease": LEASE, "grace": "20s", "max_attempts": 20, **settings.pop("engine", {})},
+            engine={"lease": LEASE, "grace": "20s", "max_attempts": 20, **self.engine},
             slack={"update_interval": "0.5s"},
         )
         environment = configuration.environment(
@@ -122,7 +132,12 @@ class House:
             environment=environment, directory=home, orders=self.orders, writes=self.directory / "writes"
         )
         self.bots.append(bot)
-        await self.slack.connected(before + 1, timeout=PATIENCE)
+        connected = asyncio.create_task(self.slack.connected(before + 1, timeout=PATIENCE))
+        died = asyncio.create_task(bot.wait())
+        await asyncio.wait({connected, died}, return_when=asyncio.FIRST_COMPLETED)
+        died.cancel()
+        assert bot.alive, self.told()
+        await connected
         return bot
 
     async def close(self) -> None:
@@ -178,13 +193,13 @@ class House:
         return card
 
     async def look(self, story: Story, wanted: Callable[[Message], bool]) -> Message | None:
-        """The story's card as soon as it is as wanted; None when the bot has died before."""
+        """The story's card as soon as it is as wanted; None when no bot is alive any more."""
 
         def fits(message: Message) -> bool:
             return is_card(message) and message.ts not in story.messages and wanted(message)
 
         seen = asyncio.create_task(self.slack.wait_for("ops", fits, PATIENCE))
-        died = asyncio.create_task(self.bot.wait())
+        died = asyncio.create_task(self._all_dead())
         try:
             await asyncio.wait({seen, died}, return_when=asyncio.FIRST_COMPLETED)
             return seen.result() if seen.done() else None
@@ -194,6 +209,10 @@ class House:
             for task in (seen, died):
                 task.cancel()
             await asyncio.gather(seen, died, return_exceptions=True)
+
+    async def _all_dead(self) -> None:
+        for bot in self.bots:
+            await bot.wait()
 
     async def until(self, true: Callable[[], Any], what: str) -> Any:
         """What ``true`` gives, as soon as it gives something; for things that cannot be waited for."""
@@ -272,7 +291,9 @@ class House:
         # one card, and nothing else at the top of the channel
         top = [m for m in await self.slack.messages("ops") if is_card(m) and m.ts not in story.messages]
         assert len(top) == 1, self.told()
-        assert ended(top[0]), self.told()
+        await self.look(story, ended)
+        replies = [m.text for m in await self.slack.thread("ops", top[0].ts) if not m.files]
+        assert len(replies) == len(set(replies)), self.told()
         # the lock is free
         assert not [one.id for one in await self.runs() if not one.state.over], self.told()
         # the approval was asked for and given once
@@ -286,13 +307,9 @@ class House:
         return run
 
     def left_over(self) -> list[str]:
-        """Files that a dead process left where runs are worked on."""
-        return [
-            str(path)
-            for work in self.directory.glob("**/state/work")
-            for path in work.rglob("*")
-            if path.is_file() and path.name != "lock"
-        ]
+        """Files that a dead process left where runs are worked on, and where another came after it."""
+        works = {bot.log.parent / "state" / "work" for bot in self.bots if bot.alive}
+        return [str(path) for work in works for path in work.rglob("*") if path.is_file() and path.name != "lock"]
 
     async def at_old(self) -> None:
         """The release stands at the old version, whatever was before."""
@@ -321,18 +338,19 @@ class House:
 
     # -- a Helm that does not come to its end -----------------------------------------------------------------
 
-    def held(self) -> dict[str, Any]:
-        """Settings of a target whose upgrades wait in their hook: its image cannot be pulled."""
+    def hold_upgrades(self) -> None:
+        """From the next bot on, upgrades wait in their hook: its image cannot be pulled."""
         file = self.directory / "held.yaml"
         file.write_text(yaml.safe_dump({"migration": {"enabled": True, "image": {"tag": "held-nopull"}}}))
-        return {"values": [str(file)]}
+        self.target = {"values": [str(file)]}
 
-    async def in_the_hook(self) -> Mapping[str, Any]:
-        """The hook's pod, as soon as it is there: Helm is in the middle of the upgrade."""
+    async def in_the_hook(self, *, after: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """The hook's pod, another than ``after``, as soon as it is there: Helm is in the middle of the upgrade."""
+        old = after["metadata"]["uid"] if after else None
         path = f"/api/v1/namespaces/{self.namespace}/pods?labelSelector=app.kubernetes.io%2Fcomponent%3Dmigration"
 
         def pod() -> Mapping[str, Any] | None:
-            found = [one for one in self.ground.api.get(path)["items"] if one["status"].get("containerStatuses")]
+            found = [one for one in self.ground.api.get(path)["items"] if _waits(one) and one["metadata"]["uid"] != old]
             return found[0] if found else None
 
         found: Mapping[str, Any] = await self.until(pod, "the hook's pod")
@@ -383,6 +401,10 @@ def ended(message: Message) -> bool:
 def asks_or_ended(message: Message) -> bool:
     """Whether the card waits for somebody."""
     return "Approve" in message.buttons or ended(message)
+
+
+def _waits(pod: Mapping[str, Any]) -> bool:
+    return bool(pod["status"].get("containerStatuses")) and "deletionTimestamp" not in pod["metadata"]
 
 
 def _revision(secret: Mapping[str, Any]) -> Revision:

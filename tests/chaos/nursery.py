@@ -76,6 +76,8 @@ class Nursery:
             stdout=asyncio.subprocess.PIPE,
         )
         nursery = cls(process)
+        if not await nursery._of.readline():
+            raise RuntimeError("the bot cannot be imported; see stderr")
         listening = asyncio.create_task(nursery._listen())
         try:
             yield nursery
@@ -125,6 +127,7 @@ def _serve() -> None:
     theirs.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(theirs.fileno())
+    os.write(1, b"ready\n")
     children: set[int] = set()
     pending = b""
     while True:

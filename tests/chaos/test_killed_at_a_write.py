@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.conftest import Estate
-from tests.chaos.house import NEW, OLD, House
+from tests.chaos.stories import take_back, upgrade
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -64,31 +64,13 @@ def _interleaved() -> list[tuple[str, str, str]]:
     return found
 
 
-async def _upgrade(house: House) -> None:
-    await house.at_old()
-    story = await house.begin()
-    card = await house.see_through(story, house.asks_upgrade)
-    await house.ended_well(story, NEW)
-    house.upgraded = card.ts
-
-
-async def _rollback(house: House) -> None:
-    await house.at_new()
-    story = await house.begin()
-    await house.see_through(story, house.asks_to_take_it_back)
-    run = await house.ended_well(story, OLD)
-    assert run.parent is not None
-    assert [one.state for one in await house.runs() if one.id == run.parent] == ["rolled_back"]
-    house.upgraded = None
-
-
 async def test_the_points_are_all_the_writes_that_an_upgrade_and_its_way_back_make(estate: Estate) -> None:
     async with estate.house() as house:
         await house.at_old()
         before = len(house.writes)
-        await _upgrade(house)
+        await upgrade(house)
         middle = len(house.writes)
-        await _rollback(house)
+        await take_back(house)
         assert tuple(dict.fromkeys(house.writes[before:middle])) == UPGRADE
         assert tuple(dict.fromkeys(house.writes[middle:])) == ROLLBACK
 
@@ -101,5 +83,5 @@ async def test_a_bot_killed_at_a_write_comes_back_and_finishes(
         await (house.at_old() if runbook == "upgrade" else house.at_new())
         started = len(house.bots)
         house.order("SIGKILL", moment, label)
-        await (_upgrade(house) if runbook == "upgrade" else _rollback(house))
+        await (upgrade(house) if runbook == "upgrade" else take_back(house))
         assert len(house.bots) == started + 1, "it did not come to that write"
