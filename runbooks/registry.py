@@ -11,10 +11,12 @@ from bot.diff.migrations import MigrationNote, load_notes, merged
 from bot.engine.contract import Check, StepKind
 from runbooks.checks.changelog import Changelog
 from runbooks.checks.cluster import Capacity, HealthNow
+from runbooks.checks.loss import DataLoss
 from runbooks.checks.manifests import ManifestsDryRun
 from runbooks.checks.release import HelmRelease, RollbackTarget
 from runbooks.checks.values import ValuesCompare
 from runbooks.checks.version import ChartVersionCheck
+from runbooks.checks.versions import ApiVersions
 from runbooks.steps.backup import PostgresBackup, QdrantSnapshot
 from runbooks.steps.differences import ChangelogReport, DiffReport
 from runbooks.steps.reports import HistoryReport, StatusReport, VersionsReport
@@ -56,6 +58,8 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         Changelog(notes=notes),
         compare,
         rehearse,
+        DataLoss(),
+        ApiVersions(),
         Capacity(),
         HealthNow(),
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from bot.engine.contract import CheckResult, Finding, Level, PlanContext
+from bot.engine.contract import CheckResult, Level, PlanContext
 from bot.errors import BotError
-from bot.helm.rendering import parse_objects
 from bot.kube.capacity import capacity_findings
 from bot.kube.workloads import WorkloadHealth, health
 from runbooks.checks.findings import info, not_done, warning
+from runbooks.checks.objects import objects_of, told
 from runbooks.reading import Reader, workloads
 from runbooks.text import counted
 
@@ -21,22 +21,21 @@ class Capacity:
 
     async def check(self, context: PlanContext) -> CheckResult:
         """Says nothing twice: where the chart does not render, ``manifests.dry_run`` says why."""
-        reader = Reader(context)
         try:
-            rendered, release = await reader.rendered(), await reader.release()
+            objects = await objects_of(context)
         except BotError:
             return CheckResult((info("Capacity was not looked at, because there is no manifest to add up."),))
         try:
             found = await capacity_findings(
                 context.clients.cluster,
-                rendered.objects,
+                objects.after,
                 context.target.namespace,
-                before=parse_objects(release.manifest),
-                hooks=[obj for hook in rendered.hooks for obj in parse_objects(hook.manifest)],
+                before=objects.before,
+                hooks=objects.hooks,
             )
         except BotError as error:
             return not_done(Level.WARNING, "Looking at the free capacity", error)
-        return CheckResult(tuple(Finding(Level(one.level), one.text, one.way_out) for one in found))
+        return CheckResult(told(found))
 
 
 class HealthNow:

@@ -6,14 +6,14 @@ A chart that does not render has no objects; ``manifests.dry_run`` says why, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bot.engine.contract import CheckResult, Finding, Level, PlanContext
 from bot.errors import BotError
 from bot.helm.failures import RenderFailed, ValuesRefused
-from bot.helm.models import Hook
+from bot.helm.models import Hook, Status, StoredRelease
 from bot.helm.rendering import parse_objects
 from bot.kube.findings import KubeFinding
 from runbooks.checks.findings import info, not_done
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Objects:
-    """``before`` is what the newest revision applied, ``after`` what the new chart gives, without its ``hooks``."""
+    """``before`` is what Helm compares with (see ``base_of``), ``after`` what the new chart gives, without its ``hooks``."""
 
     before: tuple[Json, ...] = field(repr=False)
     after: tuple[Json, ...] = field(repr=False)
@@ -42,10 +42,19 @@ async def objects_of(context: PlanContext) -> Objects:
     return found
 
 
+def base_of(releases: Sequence[StoredRelease]) -> StoredRelease:
+    """The revision whose objects Helm deletes when the new manifest lacks them: the newest that is deployed, else the newest.
+
+    After a failed upgrade that is not the newest (Helm 4.3.1, pkg/action/upgrade.go). ``releases`` are oldest first.
+    """
+    return next((one for one in reversed(releases) if one.status is Status.DEPLOYED), releases[-1])
+
+
 async def _parsed(reader: Reader) -> Objects:
-    release, rendered = await reader.release(), await reader.rendered()
+    await reader.release()  # says so when there is none
+    base, rendered = base_of(await reader.releases()), await reader.rendered()
     before, hooks = await asyncio.gather(  # a manifest may have megabytes
-        asyncio.to_thread(parse_objects, release.manifest), asyncio.to_thread(_hooks, rendered.hooks)
+        asyncio.to_thread(parse_objects, base.manifest), asyncio.to_thread(_hooks, rendered.hooks)
     )
     return Objects(before, rendered.objects, hooks)
 

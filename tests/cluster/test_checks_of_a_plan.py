@@ -298,12 +298,11 @@ async def test_a_chart_that_does_not_render_is_one_blocker_with_its_template(
     assert said in blockers(result)[0]
 
 
-async def test_refusals_of_the_api_server_and_lost_databases_are_found_before_anything_is_done(world: World) -> None:
+async def test_refusals_of_the_api_server_are_found_before_anything_is_done(world: World) -> None:
     await world.install("0.2.1", {})
     for version, said in (
         (BadVersion.IMMUTABLE_FIELD, "StatefulSet/aeterna-qdrant"),
         (BadVersion.DATABASE_REFUSED, "Cluster/aeterna-cnpg"),
-        (BadVersion.BACKENDS_VANISH, "Cluster/aeterna-cnpg would be deleted"),
     ):
         world.asking(version=version)
         plan = await world.plan("manifests.dry_run")

@@ -12,8 +12,6 @@ from bot.engine.contract import Level
 from bot.kube import Cluster, ObjectRef
 from dev.charts import BadVersion, Edit
 from dev.controlplane import Running, user_kubeconfig
-from runbooks.checks.loss import DataLoss
-from runbooks.checks.versions import ApiVersions
 from tests.cluster.runbook_world import World, blockers, texts, warnings, world_of
 
 KEEP = {"metadata": {"annotations": {"helm.sh/resource-policy": "keep"}}}
@@ -26,8 +24,6 @@ async def world(
     async with world_of(
         cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
     ) as world:
-        more = {check.name: check for check in (DataLoss(), ApiVersions())}
-        world.registry = replace(world.registry, checks={**world.registry.checks, **more})
         yield world
 
 

@@ -1,0 +1,131 @@
+"""The objects three ways (as applied, as they are, as they would be), told as findings and as a file for the thread.
+
+Noise is folded into a sentence each. Every value goes through the plan's masking; live objects that may not be read are named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bot.diff.masking import Fingerprint
+from bot.diff.objects import Kind, Live, ObjectChange, compare, counts, pairs
+from bot.diff.unified import drift_lines, field_lines, noise_lines, object_text
+from bot.engine.contract import Finding, Level
+from bot.errors import BotError
+from bot.kube.cluster import Cluster
+from bot.kube.findings import KubeFinding, unseen
+from bot.kube.loss_reading import read_live
+from bot.kube.objects import ObjectRef, ref_of
+from bot.redaction import redact
+from runbooks.checks.findings import info
+from runbooks.checks.objects import Json, Objects, told
+from runbooks.text import counted, listed
+
+MOST_FIELDS = 3
+"""Of one object on the card; the file has them all."""
+REPLACED, DRIFTED, REMOVED = "objects.replaced", "objects.drifted", "objects.removed"
+_UNDOES = (
+    "The upgrade sets what the chart says and leaves what was only added; put what shall stay into the target's values."
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``numbers`` by kind of change and ``drifted``; ``text`` is empty when nothing differs."""
+
+    findings: tuple[Finding, ...]
+    numbers: Mapping[str, int]
+    text: str = field(repr=False)
+
+
+async def compared(cluster: Cluster, objects: Objects, *, namespace: str, fingerprint: Fingerprint) -> Comparison:
+    """Compare in a thread, since thousands of objects take seconds. What cannot be read is compared two ways and said."""
+    matched = pairs(objects.before, objects.after, namespace=namespace)
+    live: dict[ObjectRef, Json | None] = {}
+    try:
+        there = await read_live(cluster, [pair.new or pair.old or {} for pair in matched], namespace)
+        live = {ref_of(obj, namespace): obj for obj in there.objects} | dict.fromkeys(there.gone)
+        blind = there.blind
+    except BotError as error:
+        blind = (unseen("the objects as they are now", error),)
+    return await asyncio.to_thread(_compared, objects, live, blind, namespace, fingerprint)
+
+
+def _compared(
+    objects: Objects,
+    live: Mapping[ObjectRef, Json | None],
+    blind: Sequence[KubeFinding],
+    namespace: str,
+    fingerprint: Fingerprint,
+) -> Comparison:
+    changes: list[ObjectChange] = []
+    pieces: list[str] = []
+    matched = pairs(objects.before, objects.after, namespace=namespace)
+    found = compare(objects.before, objects.after, namespace=namespace, live=live)
+    for pair, change in zip(matched, found, strict=True):
+        changes.append(change)
+        if not change.quiet:
+            head = [
+                f"# {change.ref}: {_verdict(change)}",
+                *(f"#   {line}" for line in field_lines(change, fingerprint)),
+            ]
+            head += [f"#   since it was applied: {line}" for line in drift_lines(change, fingerprint)]
+            pieces.append("\n".join([*head, object_text(pair, change, fingerprint)]).rstrip("\n"))
+    numbers = counts(changes)
+    numbers["removed"] -= sum(one.change is Kind.REMOVED and one.kept for one in changes)
+    folded = noise_lines(changes)
+    findings = (
+        *told(blind),
+        *(finding for change in changes for finding in _about(change, fingerprint)),
+        *_leaving(changes),
+        info(_summary(numbers)),
+        *(info(sentence) for sentence in folded),
+    )
+    head = [f"# {_summary(numbers)}", *(f"# {sentence}" for sentence in folded)]
+    text = "\n".join([*head, *(f"\n{piece}" for piece in pieces)]) + "\n" if pieces or folded else ""
+    return Comparison(findings, numbers, redact(text))
+
+
+def _about(change: ObjectChange, fingerprint: Fingerprint) -> Iterable[Finding]:
+    """What a person has to know of one object: it cannot be changed, or somebody changed it."""
+    name = str(change.ref)
+    if change.change is Kind.REPLACED:
+        text = f"{name} cannot be changed in place: {listed(change.replaced)} would need it deleted and created again."
+        way_out = "Keep the old value, or plan to delete and recreate the object; what it holds goes with it."
+        yield Finding(Level.WARNING, text, way_out, REPLACED, name)
+    if change.live is Live.MISSING and change.change is not Kind.CREATED:
+        then = "nothing is left to remove" if change.change is Kind.REMOVED else "the upgrade creates it anew"
+        yield Finding(Level.WARNING, f"{name} was deleted by somebody: {then}.", "", DRIFTED, name)
+    elif change.drift:
+        lines = drift_lines(change, fingerprint)
+        more = f"; and {len(lines) - MOST_FIELDS} more in manifests.diff" if len(lines) > MOST_FIELDS else ""
+        text = redact(f"{name} was changed since it was applied: {'; '.join(lines[:MOST_FIELDS])}{more}.")
+        yield Finding(Level.WARNING, text, "" if change.change is Kind.REMOVED else _UNDOES, DRIFTED, name)
+
+
+def _leaving(changes: Iterable[ObjectChange]) -> Iterable[Finding]:
+    """What the upgrade deletes; whether data goes with it is the check ``data.loss``'s to say."""
+    leaving = [one for one in changes if one.change is Kind.REMOVED and one.live is not Live.MISSING]
+    gone = [str(one.ref) for one in leaving if not one.kept]
+    kept = [str(one.ref) for one in leaving if one.kept]
+    if gone:
+        yield Finding(Level.WARNING, f"{counted(len(gone), 'object')} would be deleted: {listed(gone)}.", "", REMOVED)
+    if kept:
+        yield info(f"{listed(kept)} {'leaves' if len(kept) == 1 else 'leave'} the release and the cluster keeps it.")
+
+
+def _verdict(change: ObjectChange) -> str:
+    if change.change is Kind.UNCHANGED:
+        return "the upgrade changes nothing"
+    if change.change is Kind.REMOVED and change.kept:
+        return "leaves the release, stays in the cluster"
+    said = str(change.change) if change.change is not Kind.REPLACED else "cannot be changed in place"
+    return f"{said}, restarts its pods" if change.restarts_pods else said
+
+
+def _summary(numbers: Mapping[str, int]) -> str:
+    words = (Kind.CREATED, Kind.CHANGED, Kind.REPLACED, Kind.REMOVED, "drifted")
+    parts = [f"{numbers[word]} {word}" for word in map(str, words) if numbers[word]]
+    return f"Objects: {', '.join(parts) or 'none changed'}."
