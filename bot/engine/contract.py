@@ -170,7 +170,8 @@ class StepContext:
     """What a step gets: who and where, the plan's facts and the outcomes of earlier steps by step id.
 
     ``progress`` shows one line on the card while the step is under way; it is cheap and may be called often.
-    ``workdir`` outlives the step and is removed when the run leaves this process.
+    ``workdir`` outlives the step and is removed when the run leaves this process. ``timeout`` is after how long the step is
+    interrupted; a step that can say why it is late ends a little before.
     """
 
     run: RunInfo
@@ -180,6 +181,7 @@ class StepContext:
     plan: Facts
     outcomes: Mapping[str, Facts]
     progress: Callable[[str], None]
+    timeout: timedelta = timedelta(hours=24)
 
 
 class Check(Protocol):

@@ -142,6 +142,7 @@ class Executor:
                     plan=run.plan.facts if run.plan else {},
                     outcomes=scope["outcomes"],
                     progress=lambda _text: None,
+                    timeout=self._configuration.engine.step_timeouts.get(step.kind.name, step.timeout),
                 )
                 if not await self._one(session, run, step, record, context, scope):
                     return

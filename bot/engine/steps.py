@@ -95,7 +95,7 @@ class StepRunner:
                     wait = error.retry_after or pause
                     if asyncio.get_running_loop().time() + wait >= deadline or step.kind.repeat is Repeat.NEVER:
                         raise
-                    reporting.progress(f"{error.message} Trying again.")
+                    reporting.progress(f"Trying again: {error.message}")
                     await self._watched(step, asyncio.sleep(wait), deadline)
                     pause = min(pause * 2, 10.0)
                     if step.kind.repeat is Repeat.CHECK_FIRST:
@@ -131,13 +131,15 @@ class StepRunner:
             await asyncio.wait({task})
 
     @staticmethod
-    async def _interrupt(task: asyncio.Task[Any], stop: Stop | None, *, limit: timedelta | None = None) -> Any:
+    async def _interrupt(task: asyncio.Task[Any], stop: Stop | None, *, limit: timedelta = timedelta()) -> Any:
         task.cancel()
         await asyncio.wait({task})
         if not task.cancelled():
             return task.result()  # it came to its end all the same, or failed on the way
         if stop is None:
-            raise Permanent(f"It did not come to its end within {limit}.", way_out="Look at what it waited for.")
+            raise Permanent(
+                f"It did not come to its end within {_spoken(limit)}.", way_out="Look at what it waited for."
+            )
         raise Interrupted(stop)
 
     async def _unless_leaving(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -263,3 +265,8 @@ class StepRunner:
 
 def _with_progress(context: StepContext, progress: Callable[[str], None]) -> StepContext:
     return StepContext(**{**{f: getattr(context, f) for f in context.__dataclass_fields__}, "progress": progress})
+
+
+def _spoken(span: timedelta) -> str:
+    seconds = span.total_seconds()
+    return f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:g} min"

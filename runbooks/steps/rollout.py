@@ -38,7 +38,8 @@ class RolloutWatch(ReadingStep):
         result = await watch_rollout(
             context.clients.cluster,
             workloads(release, context.target.namespace),
-            deadline=params.deadline.total_seconds(),
+            # before the engine's own limit, which would end it without a reason
+            deadline=min(params.deadline.total_seconds(), context.timeout.total_seconds() * 0.9),
             give_up_after=params.give_up_after.total_seconds(),
             on_progress=lambda seen: context.progress(str(seen)),
         )
