@@ -19,7 +19,10 @@ from bot.helm.environment import HelmSettings
 from bot.helm.flags import Wait
 from bot.helm.releases import ReleaseStore
 from bot.kube import Cluster
+from bot.kube.apiversions import namespace_findings
+from bot.kube.capacity import capacity_findings
 from bot.kube.events import events_of
+from bot.kube.loss_reading import find_losses
 from bot.kube.objects import workload_refs
 from bot.kube.workloads import health
 from bot.services.cnpg import CloudNativePG
@@ -300,6 +303,33 @@ async def test_it_has_what_check_config_looks_for_and_no_rights_beyond_the_targe
             ("list", "nodes", "", "", ""),
         ]:
             assert not await cluster.can_i(verb, resource, group, where, subresource=subresource), (verb, resource)
+
+
+async def test_its_rights_suffice_for_what_a_plan_reads_and_the_rest_is_a_choice(
+    render: Render, api: Api, account: str, control_plane: Running, namespace: str
+) -> None:
+    claims = [{"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}]
+    pod = {"containers": [{"name": "main", "image": "main"}], "priorityClassName": "high"}
+    meta = {"name": "kept", "namespace": namespace}
+    spec = {"volumeClaimTemplates": claims, "template": {"spec": pod}}
+    stateful = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": meta, "spec": spec}
+    async with await Cluster.connect(kubeconfig=control_plane.kubeconfig, context=None, as_user=account) as cluster:
+
+        async def unseen() -> set[str]:
+            found = [
+                *await namespace_findings(cluster, namespace),
+                *await capacity_findings(cluster, [stateful], namespace, before=[], hooks=[]),
+                *await find_losses(cluster, [stateful], [], namespace=namespace),
+            ]
+            return {one.subject for one in found if one.code == "unseen"}
+
+        outside = {"nodes", "storage classes", "priority classes"}
+        assert {one for one in await unseen() if not one.startswith("the pods of other namespaces")} == outside
+        asked = render(SQLITE, namespace=namespace, config__targets=_targets(namespace), rbac__capacity=True)
+        for kind in ("ClusterRole", "ClusterRoleBinding"):
+            api.apply(_one(_placed(asked, namespace), kind))
+        assert await unseen() == set()
+        assert await cluster.can_i("get", "persistentvolumes", "", "")
 
 
 async def test_a_chart_with_a_role_of_more_rights_than_the_bot_has_is_refused_by_the_api_server(
