@@ -113,6 +113,7 @@ def _engine(url: str, backend: str) -> AsyncEngine:
             "synchronous = FULL",
             "foreign_keys = ON",
             "busy_timeout = 15000",
+            "cache_size = -512",  # KiB; the default of 2 MB is filled by every connection of the pool as the file grows
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
