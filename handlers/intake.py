@@ -36,7 +36,7 @@ class Work:
         workers: int = 4,
         limit: int = 1_000,
         quiet: float = 0.02,
-        patience: float = 0.5,
+        patience: float = 1.5,
     ) -> None:
         self._handle = handle
         self._workers = workers
