@@ -72,7 +72,8 @@ def _compared(
                 *(f"#   {line}" for line in field_lines(change, fingerprint)),
             ]
             head += [f"#   since it was applied: {line}" for line in drift_lines(change, fingerprint)]
-            pieces.append("\n".join([*head, object_text(pair, change, fingerprint)]).rstrip("\n"))
+            piece = "\n".join([*head, object_text(pair, change, fingerprint)]).rstrip("\n")
+            pieces.append(redact(piece))  # piece by piece: one search through megabytes would hold up the event loop
     numbers = counts(changes)
     numbers["removed"] -= sum(one.change is Kind.REMOVED and one.kept for one in changes)
     folded = noise_lines(changes)
@@ -85,7 +86,7 @@ def _compared(
     )
     head = [f"# {_summary(numbers)}", *(f"# {sentence}" for sentence in folded)]
     text = "\n".join([*head, *(f"\n{piece}" for piece in pieces)]) + "\n" if pieces or folded else ""
-    return Comparison(findings, numbers, redact(text))
+    return Comparison(findings, numbers, text)
 
 
 def _about(change: ObjectChange, fingerprint: Fingerprint) -> Iterable[Finding]:
