@@ -75,7 +75,7 @@ class Executor:
             return
         if session.stop is not None:
             return
-        if planned.files:
+        if runbook.checks:
             files = [{"title": file.title, "text": file.text} for file in planned.files]
             files.append({"title": "plan.json", "text": plan_json(run, planned.plan)})
             await self._journal.say(

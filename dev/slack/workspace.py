@@ -75,7 +75,8 @@ class SlackWorkspace:
                     redeliver_after=redeliver_after,
                     request_url=request_url,
                 ) as proxy,
-                aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+                # local-slack closes idle connections: one that is used again may just be gone
+                aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session,
             ):
                 workspace = cls(proxy, session)
                 try:

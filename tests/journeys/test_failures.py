@@ -102,7 +102,7 @@ async def test_what_cannot_work_is_stopped_by_the_plan(start: Start, version: st
     before = await world.resource_versions()
     await world.ask(f"upgrade {version}")
     card = await world.card("⛔ *Cannot go ahead*", *said)
-    assert card.buttons == ["Plan again"]
+    assert card.buttons == ["Supply values", "Plan again"]
     assert await world.resource_versions() == before
     await world.ask("locks")
     await world.private(ALICE, "*prod* is free")
