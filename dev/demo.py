@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from dev.slack import DEFAULT_USERS, Message
 from dev.world import INSTALLED, NAMESPACE, World, ended_by_signal
 
 ASKED = "0.2.1"
+_BAR = re.compile(r"[🟩🟦🟥⬜]+ +\d+ of \d+")
+_UNDER_WAY = re.compile(r"🔄 \*(?!Running)(.+?)\*")
 _ALICE = next(user.id for user in DEFAULT_USERS if user.name == "alice")
 
 
@@ -41,7 +44,8 @@ async def play(world: World) -> None:
     await slack.click("alice", "ops", card.ts, "run_approve")
     await _card(world, lambda message: message.ephemeral_to == _ALICE, "the refusal that only Alice sees", 30)
     await slack.click("bob", "ops", card.ts, "run_approve")
-    await _card(world, lambda message: message.ts == card.ts and _ended(message), "the run's end", 240)
+    told: list[str] = []
+    await _card(world, lambda message: message.ts == card.ts and _ended(message, told), "the run's end", 240)
     status = await world.status()
     healthy = await asyncio.to_thread(_healthy, world)
     final = await _card(world, lambda message: message.ts == card.ts, "the card", 5)
@@ -59,8 +63,17 @@ async def _card(world: World, true: Callable[[Message], bool], what: str, patien
         raise StoryFailed(f"Waited {patience:.0f} s for {what} in vain.") from error
 
 
-def _ended(message: Message) -> bool:
-    """A run that goes on has a Cancel button; one that has ended offers the way back, or another try."""
+def _ended(message: Message, told: list[str]) -> bool:
+    """A run that goes on has a Cancel button; one that has ended offers the way back, or another try.
+
+    Each new state of the progress bar is told on the way, for a transcript shows only how the card looks in the end.
+    """
+    text = "\n".join(block.get("text", {}).get("text", "") for block in message.blocks if block["type"] == "section")
+    bar, step = _BAR.search(text), _UNDER_WAY.search(text)
+    line = f"  {bar[0]}{f' · {step[1]}' if step else ''}" if bar else ""
+    if line and line not in told:
+        told.append(line)
+        say(line)
     return bool(message.buttons) and not {"Cancel", "Approve"} & set(message.buttons)
 
 
