@@ -19,7 +19,7 @@ from bot.engine.steps import Interrupted, StepRunner
 from bot.errors import BotError
 from bot.settings import Configuration
 from bot.store.journal import Journal, NewRun, TargetHeld
-from bot.store.records import PlanRecord, RunRecord, RunState, StepRecord, StepState
+from bot.store.records import CARRIED, PlanRecord, RunRecord, RunState, StepRecord, StepState
 
 log = logging.getLogger(__name__)
 _ENDED = (StepState.DONE, StepState.WARNING, StepState.SKIPPED)
@@ -48,6 +48,8 @@ class Executor:
     async def carry(self, session: Session) -> None:
         """Goes on with the run where the journal says it is. On a stop it leaves the run as the journal has it."""
         run = await self._journal.run(session.claim.run)
+        if run.state not in CARRIED or (run.lease_owner, run.fence) != (session.claim.owner, session.claim.fence):
+            return  # it came to its end, or into other hands, though the answer was lost
         try:
             runbook = self._runbooks.parse(run.runbook_text)
         except BotError as error:  # written by a version of the bot that knew other steps

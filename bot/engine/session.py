@@ -101,7 +101,7 @@ class Session:
                 async with asyncio.timeout_at(good_until):  # a connection that hangs must not outlast the lease
                     user = await self._journal.renew(self.claim, lease=self._lease)
             except (Temporary, TimeoutError) as error:
-                log.warning("cannot renew the lease on run %s: %s", self.claim.run, error)
+                log.warning("cannot renew the lease on run %s: %r", self.claim.run, error)
                 if loop.time() >= good_until:
                     log.warning("lost the lease on run %s, maybe", self.claim.run)
                     return

@@ -16,6 +16,7 @@ from bot.errors import BotError, Temporary
 from bot.store.journal import Claim, Journal
 
 log = logging.getLogger(__name__)
+_TRIES = 50  # of carrying one run on under one claim
 
 
 class Worker:
@@ -91,7 +92,7 @@ class Worker:
             session.ask(Stop.HANDOVER)
         try:
             async with session:
-                await self._executor.carry(session)
+                await self._carry_on(session)
         except BotError as error:
             # The journal did not take a write. The lease ends by itself, and whoever claims the run next looks first.
             log.warning("run %s is let go: %s", claim.run, error)
@@ -101,6 +102,22 @@ class Worker:
             del self._sessions[claim.run]
             await self._give_back(claim, session)
             self._wake.set()
+
+    async def _carry_on(self, session: Session) -> None:
+        """Carries from where the journal has the run, and from there again when the database was away for a moment.
+
+        Letting go would make the run wait for its lease to end, and count as one of its attempts.
+        """
+        tries = 0
+        while True:
+            try:
+                return await self._executor.carry(session)
+            except Temporary as error:
+                tries += 1
+                if session.stop is not None or tries >= _TRIES:
+                    raise
+                log.warning("run %s is taken up again: %s", session.claim.run, error)
+                await asyncio.sleep(error.retry_after or 1.0)
 
     async def _give_back(self, claim: Claim, session: Session) -> None:
         """After a handover another replica may go on at once; after an error the lease has to end first (it slows a loop)."""
