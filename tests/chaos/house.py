@@ -30,7 +30,7 @@ from dev.toolchain import Toolchain
 from tests.chaos.nursery import Bot, Nursery
 
 OLD, NEW = "0.2.0", "0.2.1"
-PATIENCE = 60.0
+PATIENCE = 90.0
 LEASE = "1.5s"
 Ask = Callable[[], Awaitable[None]]
 

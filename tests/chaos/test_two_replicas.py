@@ -85,20 +85,24 @@ async def test_a_sleepers_helm_is_stopped_when_it_wakes_and_the_other_asks(share
     await house.ended_well(story, NEW, revisions=["failed", "deployed"])
 
 
-async def test_a_run_outlives_a_database_that_hangs_up_again_and_again(shared_house: House) -> None:
+async def test_a_run_outlives_a_database_that_hangs_up_after_each_write(shared_house: House) -> None:
     house = shared_house
     await house.start_bot()
     story = await house.begin()
     plain = house.database_url.replace("postgresql+psycopg://", "postgresql://")
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
 
     async def hang_up() -> None:
-        others = "datname = current_database() AND pid <> pg_backend_pid()"
+        seen = len(set(house.writes))
         async with await psycopg.AsyncConnection.connect(plain, autocommit=True) as connection:
             while True:
-                await connection.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
-                await asyncio.sleep(0.3)
+                if len(set(house.writes)) > seen:
+                    seen = len(set(house.writes))
+                    await connection.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+                await asyncio.sleep(0.02)
 
     await house.approved(story, house.asks_upgrade)
+    await house.until(lambda: "approve" in house.writes, "the approval")
     trouble = asyncio.create_task(hang_up())
     try:
         await house.look(story, ended)
