@@ -70,6 +70,9 @@ async def _start(side: Side, *, settle: bool = False) -> tuple[float, float | No
     began = time.monotonic()
     async with side.connected() as bot:
         took = time.monotonic() - began
+        used = psutil.Process(bot.pid).cpu_times()
+        # far apart, the two say that the machine was busy with something else
+        say(f"{side.directory.name} connected after {took:.2f} s, {used.user + used.system:.2f} s of them computing")
         return took, await _settled(bot.pid) if settle else None
 
 
