@@ -6,6 +6,7 @@ The parts are ``starts``, ``acks``, ``growth`` and ``upgrades``; without a name 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -38,6 +39,9 @@ PARTS: dict[str, Callable[[Place], AsyncIterator[Figure]]] = {
 async def bench(names: Sequence[str]) -> bool:
     """Measures the parts and prints their figures; whether all limits hold."""
     good = True
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # as Ctrl-C: everything is taken away
     say("starting a control plane, two workspaces and three releases")
     async with Place.running() as place:
         for name in names:
