@@ -347,3 +347,9 @@ def warning(text: str) -> Finding:
 
 def info(text: str) -> Finding:
     return Finding(Level.INFO, text)
+
+
+async def posted(slack: SlackWorkspace, channel: str = "ops") -> list[Message]:
+    """What stands in the channel itself for everybody: no threads, nothing that only one person sees."""
+    found = await slack.messages(channel)
+    return [one for one in found if not one.ephemeral_to and one.thread_ts in (None, one.ts)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dev.slack import Limits, SlackWorkspace
-from tests.slack.support import Bot, Script, everything, running_bot, upgrade_steps
+from tests.slack.support import Bot, Script, everything, posted, running_bot, upgrade_steps
 
 ALICE = "U0ALICE"
 
@@ -35,7 +35,7 @@ async def one_card_to_the_end(bot: Bot) -> None:
     await bot.slack.click("bob", "ops", card.ts, "run_approve")
     done = await bot.card("✅ *Done*", within=30)
     assert done.ts == card.ts
-    assert len([m for m in await bot.slack.messages("ops") if not m.ephemeral_to]) == 1
+    assert len(await posted(bot.slack)) == 1
 
 
 @pytest.mark.parametrize("method", ["chat.postMessage", "chat.update"])
@@ -148,6 +148,6 @@ async def test_a_card_posted_right_before_a_crash_is_the_same_card_afterwards(
         await slack.wait_until(lambda s: any(call.fault == "answer_lost" for call in s.calls))
     async with running_bot(slack, tmp_path) as bot:
         card = await bot.card("Waiting for approval")
-        assert len([m for m in await slack.messages("ops") if not m.ephemeral_to]) == 1
+        assert len(await posted(slack)) == 1
         await slack.click("bob", "ops", card.ts, "run_approve")
         assert (await bot.card("✅ *Done*")).ts == card.ts

@@ -10,7 +10,7 @@ import pytest
 
 from bot.errors import Evidence, Permanent
 from dev.slack import SlackWorkspace
-from tests.slack.support import Bot, Script, blocker, everything, info, running_bot, upgrade_steps, warning
+from tests.slack.support import Bot, Script, blocker, everything, info, posted, running_bot, upgrade_steps, warning
 
 ALICE, BOB, CAROL = "U0ALICE", "U0BOB", "U0CAROL"
 
@@ -32,7 +32,7 @@ async def test_an_upgrade_from_the_command_to_done_is_one_message(slack: SlackWo
         assert done.ts == card.ts
         assert done.buttons == ["Roll back to 3 (0.2.0)"]
         assert "all 3 server pods ready, version 0.2.1" in everything(done)
-        assert len(await slack.messages("ops")) == 1
+        assert len(await posted(slack)) == 1
         run = (await bot.desk.runs("prod"))[0]
         assert [element["value"].partition(":")[0] for element in card.elements] == [run.id, run.id]
 
