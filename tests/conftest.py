@@ -7,6 +7,7 @@ service is started when tests that need it were collected, so a run of unit test
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[SERVICES] = Services.create(cache_directory() / "runs")
     else:
         config.stash[SERVICES] = Services(Path(worker["services"]), int(worker["services_owner"]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: much of a test is waiting for Helm and the cluster."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(optionalhook=True)
