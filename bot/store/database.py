@@ -47,6 +47,10 @@ class Database:
         self.url = parsed.set(drivername=_DRIVERS[backend])
         self.backend = backend
         self._now = now
+        self._open = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
         if backend == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         self.engine = _engine(self.url.render_as_string(hide_password=False), backend)
@@ -58,6 +62,10 @@ class Database:
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """One transaction: committed at the end, rolled back on any error. Raises ``Temporary`` when the database is away."""
+        if self._closed:  # the pool would open a new connection that nobody closes
+            raise Temporary("The bot's own database is closed: the bot is ending.")
+        self._open += 1
+        self._idle.clear()
         try:
             async with self.engine.begin() as connection:
                 yield connection
@@ -67,6 +75,10 @@ class Database:
             if isinstance(error, OperationalError) or error.connection_invalidated:
                 raise Temporary("The bot's own database does not answer.", retry_after=1.0) from error
             raise
+        finally:
+            self._open -= 1
+            if not self._open:
+                self._idle.set()
 
     async def time(self) -> datetime:
         """The present by the database's clock."""
@@ -94,6 +106,11 @@ class Database:
         command.upgrade(config, "head")
 
     async def close(self) -> None:
+        """Waits a moment for transactions under way, then closes; whoever comes later gets ``Temporary``."""
+        self._closed = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await self._idle.wait()
         await self.engine.dispose()
 
 
