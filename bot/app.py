@@ -136,7 +136,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
 
         journal = Journal(database, outbox, changed=changed)
         workspace = stack.enter_context(own_workspace(config.state / "work"))
-        planner = Planner(configuration=config, clients=clients, workspace=workspace)
+        planner = Planner(configuration=config, clients=clients, workspace=workspace, journal=journal)
         executor = Executor(
             journal=journal,
             runbooks=runbooks,

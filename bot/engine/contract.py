@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from bot.engine.clients import TargetClients
 from bot.errors import Evidence
 from bot.settings import Target
+from bot.store.records import PastStep
 
 Json = Any  # whatever ``json.dumps`` takes
 Facts = Mapping[str, Json]
@@ -130,6 +131,17 @@ class RunInfo:
     supplied: Facts = field(default_factory=dict)
 
 
+class Past(Protocol):
+    """What runs of this target did before: the steps of these kinds, newest first, this run's own included."""
+
+    async def __call__(self, *uses: str) -> Sequence[PastStep]: ...
+
+
+async def nothing_before(*_uses: str) -> Sequence[PastStep]:
+    """The past of a target that was never touched."""
+    return ()
+
+
 @dataclass(frozen=True)
 class PlanContext:
     """What a check gets. ``workdir`` is private to this planning and removed afterwards.
@@ -143,6 +155,7 @@ class PlanContext:
     clients: TargetClients
     workdir: Any  # pathlib.Path
     shared: Shared
+    past: Past = nothing_before
 
 
 class Shared:
@@ -182,6 +195,7 @@ class StepContext:
     outcomes: Mapping[str, Facts]
     progress: Callable[[str], None]
     timeout: timedelta = timedelta(hours=24)
+    past: Past = nothing_before
 
 
 class Check(Protocol):

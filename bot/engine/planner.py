@@ -13,6 +13,7 @@ import secrets
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bot.engine.clients import TargetClients
 from bot.engine.contract import Check, CheckResult, Finding, Level, PlanContext, Runbook, RunInfo, Shared
 from bot.errors import BotError, Evidence
 from bot.settings import Configuration, Target
+from bot.store.journal import Journal
 from bot.store.records import FindingRecord, PlanRecord, RunRecord
 
 log = logging.getLogger(__name__)
@@ -42,8 +44,9 @@ class Planned:
 class Planner:
     """Computes plans; keeps nothing between two of them."""
 
-    def __init__(self, *, configuration: Configuration, clients: ClientsOf, workspace: Path) -> None:
+    def __init__(self, *, configuration: Configuration, clients: ClientsOf, workspace: Path, journal: Journal) -> None:
         self._configuration = configuration
+        self._journal = journal
         self._clients = clients
         self._workspace = workspace
 
@@ -59,7 +62,12 @@ class Planner:
             try:
                 clients = await self._clients(target)
                 context = PlanContext(
-                    run=info(run), target=target, clients=clients, workdir=Path(workdir), shared=shared
+                    run=info(run),
+                    target=target,
+                    clients=clients,
+                    workdir=Path(workdir),
+                    shared=shared,
+                    past=partial(self._journal.past, target.name),
                 )
                 results = await asyncio.gather(*(self._one(check, context) for check in runbook.checks))
             except BotError as error:

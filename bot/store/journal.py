@@ -27,6 +27,7 @@ from bot.store.records import (
     TRANSITIONS,
     Decision,
     Json,
+    PastStep,
     PlanRecord,
     RunRecord,
     RunState,
@@ -101,6 +102,10 @@ class Journal:
     async def run(self, run_id: str) -> RunRecord:
         """The run, whole. Raises ``UserMistake`` for an id that does not exist."""
         return await reading.run(self._database, run_id)
+
+    async def past(self, target: str, *uses: str) -> list[PastStep]:
+        """What runs of ``target`` did before: the steps of these kinds, newest first."""
+        return await reading.past_steps(self._database, target, uses)
 
     # -- people ---------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from bot.store.records import (
     Decision,
     FindingRecord,
     OverrideRecord,
+    PastStep,
     PlanRecord,
     RunRecord,
     RunState,
@@ -31,6 +32,8 @@ _PLAIN = tuple(
     for field in dataclasses.fields(RunRecord)
     if field.name not in ("state", "plan", "child", "steps", "approvals", "overrides", "ticks")
 )
+
+_ABOUT_RUN = ("run_id", "runbook", "requested_by")
 
 
 async def run(database: Database, run_id: str) -> RunRecord:
@@ -63,6 +66,21 @@ async def holder(database: Database, target: str) -> RunRecord | None:
 async def in_states(database: Database, states: Sequence[RunState]) -> list[RunRecord]:
     """Every run in one of ``states``, newest first."""
     return await _runs(database, runs.c.state.in_([state.value for state in states]), limit=1000)
+
+
+async def past_steps(database: Database, target: str, uses: Sequence[str], *, limit: int = 200) -> list[PastStep]:
+    """The steps of the kinds ``uses`` that runs of ``target`` began, newest first, those of runs under way included."""
+    about = [runs.c.id.label("run_id"), runs.c.runbook, runs.c.requested_by]
+    statement = (
+        select(*about, steps)
+        .join_from(steps, runs, steps.c.run == runs.c.id)
+        .where(runs.c.target == target, steps.c.uses.in_(list(uses)), steps.c.started_at.is_not(None))
+        .order_by(steps.c.started_at.desc(), steps.c.run, steps.c.number.desc())
+        .limit(limit)
+    )
+    async with database.transaction() as connection:
+        rows = (await connection.execute(statement)).all()
+    return [PastStep(row.run_id, row.runbook, row.requested_by, _step(row, without=_ABOUT_RUN)) for row in rows]
 
 
 async def _runs(database: Database, *conditions: Any, limit: int = 1) -> list[RunRecord]:
@@ -102,8 +120,8 @@ async def _whole(connection: AsyncConnection, row: Any) -> RunRecord:
     )
 
 
-def _step(row: Any) -> StepRecord:
-    values = {name: value for name, value in row._mapping.items() if name not in ("run", "state")}
+def _step(row: Any, *, without: Sequence[str] = ()) -> StepRecord:
+    values = {name: value for name, value in row._mapping.items() if name not in ("run", "state", *without)}
     return StepRecord(**values, state=StepState(row.state))
 
 

@@ -104,6 +104,16 @@ class StepRecord:
 
 
 @dataclass(frozen=True)
+class PastStep:
+    """A step that some run of the target did: which run, of which runbook, asked by whom, and the step as it stands."""
+
+    run: str
+    runbook: str
+    requested_by: str
+    step: StepRecord
+
+
+@dataclass(frozen=True)
 class ApprovalRecord:
     """Who said what to which plan."""
 

@@ -97,7 +97,7 @@ def build(
             wake(run_id)
 
     journal = Journal(database, outbox, changed=changed)
-    planner = Planner(configuration=settings, clients=no_clients, workspace=workspace)
+    planner = Planner(configuration=settings, clients=no_clients, workspace=workspace, journal=journal)
     executor = Executor(
         journal=journal,
         runbooks=runbooks,

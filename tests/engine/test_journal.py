@@ -246,3 +246,20 @@ def test_every_walk_through_the_states_ends_or_can_go_on(walk: list[RunState]) -
         assert TRANSITIONS[state], "a run that is not over can go on"
     if state.over and state is not RunState.BLOCKED:
         assert TRANSITIONS[state] <= {RunState.ROLLED_BACK}, "what has ended can only be taken back"
+
+
+async def test_the_past_of_a_target_is_its_steps_of_the_asked_kinds_newest_first(journal: Journal) -> None:
+    claim = await running_run(journal)
+    await journal.begin_step(claim, 1, intent={"database": "aeterna-cnpg"})
+    await journal.end_step(claim, 1, state=StepState.DONE, outcome={"summary": "backed up", "facts": {"backup": "b-1"}})
+    await journal.begin_step(claim, 2, intent={"revision": 3})
+
+    assert [step.step.uses for step in await journal.past("prod", "postgres.backup", "helm.upgrade")] == [
+        "helm.upgrade",
+        "postgres.backup",
+    ]
+    (backup,) = await journal.past("prod", "postgres.backup")
+    assert (backup.run, backup.runbook, backup.requested_by) == ("r-1", "upgrade", "U0ALICE")
+    assert backup.step.outcome == {"summary": "backed up", "facts": {"backup": "b-1"}}
+    assert await journal.past("staging", "postgres.backup") == []
+    assert await journal.past("prod", "helm.test") == []

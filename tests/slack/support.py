@@ -299,7 +299,7 @@ async def running_bot(
         return cast(TargetClients, None)
 
     workspace = folder / "work"
-    planner = Planner(configuration=config, clients=no_clients, workspace=workspace)
+    planner = Planner(configuration=config, clients=no_clients, workspace=workspace, journal=journal)
     executor = Executor(
         journal=journal,
         runbooks=script,
