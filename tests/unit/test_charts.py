@@ -9,7 +9,17 @@ import tarfile
 import pytest
 import yaml
 
-from dev.charts import GOOD_VERSIONS, BadVersion, Edit, build, build_all, light_values, load_versions
+from dev.charts import (
+    GOOD_VERSIONS,
+    BadVersion,
+    ChartRepository,
+    Edit,
+    build,
+    build_all,
+    light_values,
+    load_versions,
+)
+from dev.charts.later import later_versions, publish
 from dev.charts.package import files_of, index_of
 from dev.charts.versions import ChartVersion
 
@@ -84,3 +94,11 @@ def test_the_breaking_version_renames_a_value_and_removes_another() -> None:
 def test_light_values_are_a_fresh_copy_each_time() -> None:
     light_values()["opal"]["enabled"] = True
     assert light_values()["opal"]["enabled"] is False
+
+
+@pytest.mark.parametrize("version", later_versions())
+def test_a_later_version_is_served_only_once_it_is_published(version: str) -> None:
+    repository = ChartRepository(build_all(load_versions(), GOOD_VERSIONS), table=load_versions())
+    assert version not in repository.versions
+    package = publish(repository, version)
+    assert repository.versions[-1] == version == package.metadata["appVersion"]
