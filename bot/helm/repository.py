@@ -24,12 +24,13 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from bot.errors import Permanent, Temporary
-from bot.helm.archive import ChartContents, Limits, contents, read_archive, wanted
+from bot.helm.archive import ChartContents, Limits, contents, expanded, read_archive, wanted
 from bot.helm.charts import ChartSource, ChartVersion, PulledChart
 from bot.helm.client import Helm
 from bot.helm.failures import ChartVersionNotFound, RepositoryUnreachable
 from bot.helm.versions import nearest, newest_first
 from bot.helm.yamldocs import load_mapping
+from bot.silence import silence
 
 MIB = 1024 * 1024
 LARGEST_INDEX = 64 * MIB
@@ -152,9 +153,9 @@ class HttpRepository(ChartRepository):
                 _check(response, url)
                 yield response
         except (aiohttp.ClientError, TimeoutError) as error:
-            why = str(error) or type(error).__name__
+            why = silence(error)
             raise RepositoryUnreachable(
-                f"The chart repository {self.source.repo} does not answer: {why}.", way_out="Try again later."
+                f"The chart repository {self.source.repo} does not answer: {why.reason}.", way_out=f"{why.way_out}."
             ) from error
 
 
@@ -217,7 +218,7 @@ class LocalChart(ChartRepository):
             shutil.copytree(path, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"))
             found, digest = _read_directory(copy, self._limits)
             kept = _moved(copy, _place(into, digest, str(found.metadata["name"])))
-            return PulledChart(kept, digest, found.metadata, found.values, found.schema, found.files)
+            return _pulled(kept, digest, found)
 
     def _path(self) -> Path:
         path = self.source.path
@@ -317,12 +318,15 @@ def _keep_archive(archive: Path, digest: str, into: Path, limits: Limits, versio
     if told.removeprefix("v") != version.removeprefix("v"):
         raise Permanent(f"The archive of {version} says in its Chart.yaml that it is {told}. It is not used.")
     kept = _moved(archive, _place(into, digest, f"{found.metadata['name']}-{told}.tgz"))
-    return PulledChart(kept, digest, found.metadata, found.values, found.schema, found.files)
+    return _pulled(kept, digest, found)
 
 
 def _pulled_archive(kept: Path, digest: str, limits: Limits) -> PulledChart:
-    found = read_archive(kept, limits=limits)
-    return PulledChart(kept, digest, found.metadata, found.values, found.schema, found.files)
+    return _pulled(kept, digest, read_archive(kept, limits=limits))
+
+
+def _pulled(kept: Path, digest: str, found: ChartContents) -> PulledChart:
+    return PulledChart(kept, digest, found.metadata, found.values, found.schema, found.files, found.parts)
 
 
 def _moved(what: Path, to: Path) -> Path:
@@ -354,7 +358,7 @@ def _read_directory(path: Path, limits: Limits) -> tuple[ChartContents, str]:
         digest.update(f"{inner}\0{_sha256(entry)}\n".encode())
         if wanted(inner):
             files[inner] = entry.read_bytes()
-    return contents(files, path.name), digest.hexdigest()
+    return contents(expanded(files, limits, path.name), path.name, limits), digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -13,6 +13,7 @@ from http import HTTPStatus
 
 from bot.errors import BotError, OutcomeUnknown, Permanent, Refused, Temporary
 from bot.kube.objects import Json
+from bot.silence import silence
 
 
 class NotFound(Permanent):
@@ -109,13 +110,13 @@ def failure_of(
 
 def lost_connection(call: Call, server: str, error: BaseException, *, sent: bool) -> BotError:
     """No answer: ``sent`` says whether the request may have reached the server."""
-    text = str(error) or type(error).__name__
+    why = silence(error)
     if call.mutates and sent:
         return OutcomeUnknown(
-            f"The connection to the API server {server} broke while it was to {call}: {text}.",
+            f"The connection to the API server {server} broke while it was to {call}: {why.reason}.",
             way_out="Look at the object before doing it again.",
         )
-    return Temporary(f"The API server {server} cannot be reached to {call}: {text}.")
+    return Temporary(f"The API server {server} cannot be reached to {call}: {why.reason}.", way_out=f"{why.way_out}.")
 
 
 def _refused(call: Call, status: int, message: str) -> Refused:

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from bot.errors import Permanent, Refused, Temporary
+from bot.silence import silence
 
 GATEWAY = {502, 503, 504}
 
@@ -67,11 +68,11 @@ class ServiceHttp:
             ) as response:
                 text = await response.text(errors="replace")
                 answer = Answer(response.status, _parsed(text), response.headers)
-        except aiohttp.ClientConnectorError as error:
-            raise Unreached(f"{self.name} cannot be reached ({method} {path}): {error}.") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            reason = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
-            raise Temporary(f"{self.name} cannot be reached ({method} {path}): {reason}.") from error
+            kind = Unreached if isinstance(error, aiohttp.ClientConnectorError) else Temporary
+            why = silence(error)
+            text = f"{self.name} cannot be reached ({method} {path}): {why.reason}."
+            raise kind(text, way_out=f"{why.way_out}.") from error
         if answer.status == 502 and answer.fields.get("error") == "port_forward_failed":
             raise Unreached(f"{self.name} cannot be reached ({method} {path}): {answer.said}.")
         return answer

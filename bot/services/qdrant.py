@@ -12,6 +12,7 @@ import aiohttp
 
 from bot.errors import Permanent, Temporary
 from bot.services.http import ServiceHttp
+from bot.silence import silence
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class QdrantClient:
                     digest.update(chunk)
                     size += len(chunk)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Temporary(f"Qdrant broke off the download of {snapshot.name}: {error}.") from error
+            raise Temporary(f"Qdrant broke off the download of {snapshot.name}: {silence(error).reason}.") from error
         return size, digest.hexdigest()
 
     async def _result(self, method: str, path: str) -> Mapping[str, Any]:
