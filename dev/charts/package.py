@@ -42,7 +42,7 @@ class Package:
 
 def build(version: str, table: Mapping[str, ChartVersion], *, source: Path = _SOURCE) -> Package:
     """The package of ``version``. Raises KeyError for an unknown one, ValueError for a misfit edit."""
-    return _pack(table[version], files_of(version, table, source=source))
+    return pack(table[version], files_of(version, table, source=source))
 
 
 def build_all(table: Mapping[str, ChartVersion], versions: Iterable[str] | None = None) -> list[Package]:
@@ -103,7 +103,8 @@ def _chart_yaml(text: str, entry: ChartVersion) -> str:
     return yaml.safe_dump(chart, sort_keys=False)
 
 
-def _pack(entry: ChartVersion, files: Mapping[str, str]) -> Package:
+def pack(entry: ChartVersion, files: Mapping[str, str]) -> Package:
+    """``files`` by their path in the chart, as an archive."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.GNU_FORMAT) as tar:
         # Helm wants Chart.yaml early, as its own packages have it.

@@ -92,6 +92,10 @@ class ChartRepository:
         self._packages[version] = package
         return package
 
+    def publish(self, package: Package) -> None:
+        """Put a package into the index that was built elsewhere, or in place of the one with its version."""
+        self._packages[package.version] = package
+
     def remove(self, version: str) -> None:
         """Take ``version`` out of the index and its archive away."""
         del self._packages[version]

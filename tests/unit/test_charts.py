@@ -20,6 +20,7 @@ from dev.charts import (
     load_versions,
 )
 from dev.charts.later import later_versions, publish
+from dev.charts.many import AFTER, BEFORE, many
 from dev.charts.package import files_of, index_of
 from dev.charts.versions import ChartVersion
 
@@ -102,3 +103,18 @@ def test_a_later_version_is_served_only_once_it_is_published(version: str) -> No
     assert version not in repository.versions
     package = publish(repository, version)
     assert repository.versions[-1] == version == package.metadata["appVersion"]
+
+
+def test_chart_of_many_objects_renders_each_kind_as_often_as_its_values_say() -> None:
+    before, after = many(50)
+    assert (before.version, after.version) == (BEFORE, AFTER)
+    with tarfile.open(fileobj=io.BytesIO(after.archive)) as archive:
+        member = archive.extractfile("aeterna/values.yaml")
+        assert member is not None
+        values = yaml.safe_load(member.read())
+    assert values == {"workers": 8, "first": 1, "configmaps": 20, "secrets": 10, "deployments": 10, "services": 10}
+
+
+def test_chart_of_many_objects_comes_in_tens() -> None:
+    with pytest.raises(ValueError, match="multiple of ten"):
+        many(55)
