@@ -1,0 +1,206 @@
+"""What the carrier of a run writes: each write is guarded by its lease and its fencing number, by the database's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import case, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from bot.redaction import redact, redact_values
+from bot.store.outbox import OutboxKind, enqueue
+from bot.store.records import CARRIED, Decision, Json, PlanRecord, RunRecord, RunState, StepState
+from bot.store.tables import runs, steps
+from bot.store.writing import Claim, NewRun, Stale, Writer
+
+
+class Carrier(Writer):
+    """Claim, plan, steps, end. A carrier whose lease is over, or was taken by another, can write nothing."""
+
+    async def claim(self, *, owner: str, lease: timedelta, busy: Iterable[str] = ()) -> Claim | None:
+        """Takes the oldest run that somebody has to carry and nobody does; a queued one becomes running."""
+        free = or_(runs.c.lease_owner.is_(None), runs.c.lease_until < self._database.now())
+        candidate = (
+            select(runs.c.id)
+            .where(runs.c.state.in_([s.value for s in CARRIED]), free, runs.c.id.not_in(list(busy)))
+            .order_by(runs.c.created_at)
+            .limit(1)
+            .with_for_update(skip_locked=True)  # left out by SQLite, which has one writer anyway
+        )
+        async with self._database.transaction() as connection:
+            found = (await connection.execute(candidate)).scalar()
+            if found is None:
+                return None
+            queued = runs.c.state == RunState.QUEUED.value
+            taken = (
+                update(runs)
+                .where(runs.c.id == found, free)
+                .values(
+                    state=case((queued, RunState.RUNNING.value), else_=runs.c.state),
+                    started_at=case(
+                        (runs.c.started_at.is_(None) & queued, self._database.now()), else_=runs.c.started_at
+                    ),
+                    attempts=case((queued, 0), else_=runs.c.attempts + 1),
+                    lease_owner=owner,
+                    lease_until=self._database.now() + int(lease.total_seconds() * 1000),
+                    fence=runs.c.fence + 1,
+                )
+                .returning(runs.c.fence)
+            )
+            fence = (await connection.execute(taken)).scalar()
+            if fence is None:
+                return None
+            await self._tell(connection, found, who=owner, what="run.claimed", details={"fence": fence})
+        self._outbox.wake()
+        return Claim(run=found, owner=owner, fence=fence)
+
+    async def renew(self, claim: Claim, *, lease: timedelta) -> str | None:
+        """Prolongs the lease; gives back who asked for a cancel, if somebody did. Raises ``Stale`` when it is lost."""
+        until = self._database.now() + int(lease.total_seconds() * 1000)
+        async with self._database.transaction() as connection:
+            statement = update(runs).where(self._held_by(claim)).values(lease_until=until)
+            row = (await connection.execute(statement.returning(runs.c.cancel_requested_by))).first()
+        if row is None:
+            raise Stale(f"The lease on run {claim.run} is lost.")
+        user: str | None = row.cancel_requested_by
+        return user
+
+    async def release(self, claim: Claim) -> None:
+        """Gives the run back as it is, so that another replica goes on at once. No harm if it was lost already."""
+        async with self._database.transaction() as connection:
+            statement = update(runs).where(self._held_by(claim))
+            # handing over is no crash, so it does not count as an attempt
+            await connection.execute(statement.values(lease_owner=None, lease_until=None, attempts=0))
+        self._changed(claim.run)
+
+    async def save_plan(
+        self,
+        claim: Claim,
+        plan: PlanRecord,
+        *,
+        state: RunState,
+        note: str,
+        expires_in: timedelta | None,
+        confirmed_by: str | None = None,
+    ) -> None:
+        """Freezes the plan and moves the run on from planning (the lease ends with it).
+
+        ``confirmed_by`` has said yes to whatever the plan would be; that is recorded as an approval of this plan.
+        """
+        expires = None if expires_in is None else self._database.now() + int(expires_in.total_seconds() * 1000)
+        ended = {"ended_at": self._database.now()} if state.over else {}
+        values = {
+            "plan": redact_values(asdict(plan)),
+            "plan_digest": plan.digest,
+            "expires_at": expires,
+            "note": redact(note),
+            **ended,
+        }
+        try:
+            async with self._database.transaction() as connection:
+                await self._move(connection, claim, RunState.PLANNING, state, **values)
+                if expires is not None:
+                    await self._schedule_expiry(connection, claim.run, expires)
+                details = {"state": state.value, "digest": plan.digest, "bindings": dict(plan.bindings)}
+                await self._tell(connection, claim.run, who=claim.owner, what="run.planned", details=details)
+                if confirmed_by is not None:
+                    yes = Decision.APPROVE
+                    await self._voice(connection, claim.run, user=confirmed_by, decision=yes, digest=plan.digest)
+                    about = {"digest": plan.digest}
+                    await self._tell(connection, claim.run, who=confirmed_by, what="run.approved", details=about)
+        except IntegrityError as error:
+            raise await self._held(claim.run) from error
+        self._wake(claim.run)
+
+    async def move(
+        self, claim: Claim, source: RunState, to: RunState, *, note: str = "", child: NewRun | None = None
+    ) -> None:
+        """Ends the carrying of a run in ``to``; ``child`` is a run that follows from it (made in the same transaction)."""
+        ended = {"ended_at": self._database.now()} if to.over else {}
+        async with self._database.transaction() as connection:
+            await self._move(connection, claim, source, to, note=redact(note), **ended)
+            await self._tell(connection, claim.run, who=claim.owner, what=f"run.{to.value}", details={"note": note})
+            if child is not None:
+                await self._insert(connection, child)
+        self._wake(claim.run)
+
+    async def lay_out(self, claim: Claim, rows: Sequence[tuple[str, str, str]]) -> None:
+        """Writes the run's steps (id, uses, title) as pending, once."""
+        async with self._database.transaction() as connection:
+            await self._guarded(connection, claim.run, self._held_by(claim))
+            found = (await connection.execute(select(func.count()).where(steps.c.run == claim.run))).scalar_one()
+            if found == 0 and rows:
+                values = [
+                    {
+                        "run": claim.run,
+                        "number": n,
+                        "id": i,
+                        "uses": u,
+                        "title": t,
+                        "state": StepState.PENDING.value,
+                    }
+                    for n, (i, u, t) in enumerate(rows, start=1)
+                ]
+                await connection.execute(insert(steps), values)
+            await self._renew_card(connection, claim.run)
+        self._outbox.wake()
+
+    async def begin_step(self, claim: Claim, number: int, *, intent: Mapping[str, Json]) -> None:
+        """The intent: committed before the step starts."""
+        values = {
+            "state": StepState.RUNNING.value,
+            "attempt": steps.c.attempt + 1,
+            "intent": redact_values(intent),
+            "outcome": None,
+            "progress": "",
+            "started_at": self._database.now(),
+            "ended_at": None,
+        }
+        await self._write_step(claim, number, "step.intent", values, details={"intent": dict(intent)})
+
+    async def end_step(
+        self,
+        claim: Claim,
+        number: int,
+        *,
+        state: StepState,
+        outcome: Mapping[str, Json],
+        message: Mapping[str, Any] | None = None,
+    ) -> None:
+        """The outcome. ``message`` (``text``, ``evidence``) goes into the card's thread."""
+        values = {
+            "state": state.value,
+            "outcome": redact_values(outcome),
+            "progress": "",
+            "ended_at": self._database.now(),
+        }
+        details = {"state": state.value, "summary": outcome.get("summary", "")}
+        await self._write_step(claim, number, "step.outcome", values, details=details, message=message)
+
+    async def progress(self, claim: Claim, number: int, text: str) -> None:
+        """The line under a running step; not a journal entry, so it leaves no audit row."""
+        async with self._database.transaction() as connection:
+            await self._guarded(connection, claim.run, self._held_by(claim))
+            statement = update(steps).where(
+                steps.c.run == claim.run, steps.c.number == number, steps.c.state == StepState.RUNNING.value
+            )
+            await connection.execute(statement.values(progress=redact(text)[:300]))
+            await self._renew_card(connection, claim.run)
+        self._outbox.wake()
+
+    async def say(self, run: RunRecord, *, key: str, text: str, evidence: Sequence[Mapping[str, str]] = ()) -> None:
+        """Puts a message into the thread of the run's card, once for each ``key``."""
+        async with self._database.transaction() as connection:
+            body = {"text": redact(text), "evidence": redact_values(evidence)}
+            await enqueue(
+                connection,
+                key=f"run:{run.id}:{key}",
+                kind=OutboxKind.THREAD,
+                channel=run.channel,
+                run=run.id,
+                body=body,
+            )
+        self._outbox.wake()

@@ -1,0 +1,187 @@
+"""What every write of the journal is made of: a guard, an audit row and the card's renewal, in one transaction.
+
+Secrets are redacted here, before anything is stored. A guard that does not hold raises ``Stale`` and changes nothing. Who
+writes what stands in ``bot.store.people`` and ``bot.store.carrier``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Update, and_, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.errors import Refused
+from bot.redaction import redact_values
+from bot.store import audit, reading
+from bot.store.database import Database
+from bot.store.outbox import Outbox, OutboxKind, enqueue
+from bot.store.records import TRANSITIONS, Decision, Json, RunRecord, RunState
+from bot.store.tables import approvals, outbox, runs, schedules, steps
+
+
+class Stale(Refused):
+    """The run is no longer in the state (or in the hands) that the write expected; nothing was changed."""
+
+
+class TargetHeld(Refused):
+    """Another mutating run holds the target. ``holder`` is that run's id, when it is still there."""
+
+    def __init__(self, message: str, *, holder: str | None) -> None:
+        super().__init__(message, way_out="Wait for it, or cancel it.")
+        self.holder = holder
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What a run is made of. ``key`` is unique: the same key twice is the same run."""
+
+    id: str
+    key: str
+    target: str
+    runbook: str
+    runbook_text: str
+    inputs: Mapping[str, Json]
+    mutates: bool
+    requested_by: str
+    channel: str
+    approvals_needed: int = 0
+    exclude_requester: bool = True
+    parent: str | None = None
+    pre_approved: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to carry one run on: every write of the carrier stands under it."""
+
+    run: str
+    owner: str
+    fence: int
+
+
+class Writer:
+    """What people's writes and the carrier's have in common."""
+
+    def __init__(
+        self, database: Database, outbox: Outbox, *, changed: Callable[[str], None] = lambda _run: None
+    ) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._changed = changed
+
+    async def run(self, run_id: str) -> RunRecord:
+        """The run, whole. Raises ``UserMistake`` for an id that does not exist."""
+        return await reading.run(self._database, run_id)
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    async def _schedule_expiry(self, connection: AsyncConnection, run_id: str, due_at: ColumnElement[int]) -> None:
+        row = {"id": f"expire:{run_id}:{uuid.uuid4().hex[:12]}", "what": "expire", "subject": run_id}
+        await connection.execute(insert(schedules).values(**row, due_at=due_at))
+
+    async def _insert(self, connection: AsyncConnection, new: NewRun) -> None:
+        values = {**asdict(new), "state": RunState.PLANNING.value, "fence": 0, "attempts": 0, "note": ""}
+        now = self._database.now()
+        await connection.execute(insert(runs).values(**values, created_at=now, updated_at=now))
+        details = {"runbook": new.runbook, "inputs": dict(new.inputs), "parent": new.parent}
+        await self._tell(connection, new.id, who=new.requested_by, what="run.asked", details=details)
+
+    def _wake(self, run_id: str) -> None:
+        self._outbox.wake()
+        self._changed(run_id)
+
+    def _held_by(self, claim: Claim) -> ColumnElement[bool]:
+        return and_(
+            runs.c.id == claim.run,
+            runs.c.lease_owner == claim.owner,
+            runs.c.fence == claim.fence,
+            runs.c.lease_until > self._database.now(),
+        )
+
+    async def _guarded(
+        self, connection: AsyncConnection, run_id: str, guard: ColumnElement[bool], **values: Any
+    ) -> None:
+        statement: Update = update(runs).where(runs.c.id == run_id, guard)
+        result = await connection.execute(statement.values(updated_at=self._database.now(), **values))
+        if result.rowcount != 1:
+            raise Stale(f"Run {run_id} has moved on meanwhile; nothing was changed.")
+
+    async def _move(
+        self, connection: AsyncConnection, claim: Claim, source: RunState, to: RunState, **values: Any
+    ) -> None:
+        assert to in TRANSITIONS[source], f"{source} → {to} is no transition"  # noqa: S101 - ours, not a user's
+        guard = and_(self._held_by(claim), runs.c.state == source.value)
+        await self._guarded(connection, claim.run, guard, state=to.value, lease_owner=None, lease_until=None, **values)
+
+    async def _write_step(
+        self,
+        claim: Claim,
+        number: int,
+        what: str,
+        values: Mapping[str, Any],
+        *,
+        details: Mapping[str, Json],
+        message: Mapping[str, Any] | None = None,
+    ) -> None:
+        async with self._database.transaction() as connection:
+            await self._guarded(connection, claim.run, self._held_by(claim))
+            statement = update(steps).where(steps.c.run == claim.run, steps.c.number == number).values(**values)
+            row = (await connection.execute(statement.returning(steps.c.id, steps.c.attempt))).one()
+            told = {"step": row.id, "attempt": row.attempt, **details}
+            run = await self._tell(connection, claim.run, who=claim.owner, what=what, details=told)
+            if message is not None:
+                key = f"run:{claim.run}:step:{number}:{row.attempt}"
+                await enqueue(
+                    connection,
+                    key=key,
+                    kind=OutboxKind.THREAD,
+                    channel=run.channel,
+                    run=claim.run,
+                    body=redact_values(message),
+                )
+        self._outbox.wake()
+
+    async def _voice(
+        self,
+        connection: AsyncConnection,
+        run_id: str,
+        *,
+        user: str,
+        decision: Decision,
+        digest: str,
+        reason: str = "",
+    ) -> None:
+        said = {"run": run_id, "user": user, "decision": decision.value, "digest": digest}
+        same = [approvals.c[name] == value for name, value in said.items()]
+        if (await connection.execute(select(approvals.c.id).where(*same))).first() is None:
+            await connection.execute(insert(approvals).values(**said, at=self._database.now(), reason=reason))
+
+    async def _tell(
+        self, connection: AsyncConnection, run_id: str, *, who: str, what: str, details: Mapping[str, Json]
+    ) -> Any:
+        """Audit row and card, in the transaction of what they tell of; gives back target and channel."""
+        statement = select(runs.c.target, runs.c.channel, self._database.now().label("now")).where(runs.c.id == run_id)
+        row = (await connection.execute(statement)).one()
+        await audit.append(
+            connection, at=row.now, who=who, what=what, target=row.target, run=run_id, details=redact_values(details)
+        )
+        await enqueue(connection, key=f"run:{run_id}:card", kind=OutboxKind.CARD, channel=row.channel, run=run_id)
+        return row
+
+    async def _renew_card(self, connection: AsyncConnection, run_id: str) -> None:
+        key = f"run:{run_id}:card"
+        await connection.execute(update(outbox).where(outbox.c.key == key).values(wanted=outbox.c.wanted + 1))
+
+    async def _held(self, run_id: str) -> TargetHeld:
+        run = await self.run(run_id)
+        holder = await reading.holder(self._database, run.target)
+        if holder is None:
+            return TargetHeld(f"{run.target} was held by another run a moment ago.", holder=None)
+        return TargetHeld(
+            f"{run.target} is held by run {holder.id} ({holder.runbook}, asked by <@{holder.requested_by}>).",
+            holder=holder.id,
+        )
