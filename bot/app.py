@@ -27,6 +27,7 @@ from bot.engine.planner import Planner
 from bot.engine.schedule import Scheduler
 from bot.engine.worker import Worker
 from bot.engine.workspace import own_workspace
+from bot.fingerprints import Fingerprints
 from bot.helm.charts import ChartSource
 from bot.helm.client import Helm
 from bot.helm.environment import HelmSettings
@@ -91,6 +92,7 @@ class ClientFactory:
             cluster=cluster,
             access=ServiceAccess(cluster),
             charts=config.state / "charts",
+            fingerprints=Fingerprints(self._settings.secrets.bot_token.get_secret_value(), scope=target.name),
             notes=ReleaseNotes(chart.release_notes, http=self._http) if chart.release_notes else None,
         )
 

@@ -6,7 +6,6 @@ Everything is read-only. ``Reader`` belongs to one plan, whose checks share the 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +15,14 @@ from typing import Any
 
 from bot.diff import values as diff_values
 from bot.diff.changelog import as_version, is_prerelease
-from bot.diff.templates import Templates
 from bot.engine.clients import TargetClients
 from bot.engine.contract import PlanContext
 from bot.errors import Permanent
+from bot.fingerprints import Fingerprints
 from bot.helm.charts import ChartVersion, PulledChart
 from bot.helm.failures import ReleaseNotFound, RenderFailed
 from bot.helm.models import Rendered, StoredRelease
 from bot.helm.rendering import parse_objects
-from bot.helm.sources import template_sources
 from bot.helm.yamldocs import load_mapping
 from bot.kube.objects import ObjectRef, workload_refs
 from bot.settings import Target
@@ -51,7 +49,12 @@ async def stored_releases(clients: TargetClients) -> list[StoredRelease]:
 
 
 async def final_values(
-    *, release: StoredRelease, target: Target, workdir: Path, supplied: Mapping[str, Any] | None = None
+    *,
+    release: StoredRelease,
+    target: Target,
+    workdir: Path,
+    fingerprints: Fingerprints,
+    supplied: Mapping[str, Any] | None = None,
 ) -> FinalValues:
     """What the release has now, the target's files laid over it, then what a person supplied for this run, by dotted path.
 
@@ -64,7 +67,7 @@ async def final_values(
         raise Permanent(f"A supplied value cannot be placed: {error}.") from error
     file = workdir / "values.json"
     await asyncio.to_thread(_write_private, file, json.dumps(laid))
-    return FinalValues(laid, file, diff_values.digest(laid))
+    return FinalValues(laid, file, fingerprints.digest(laid))
 
 
 def workloads(release: StoredRelease, namespace: str) -> list[ObjectRef]:
@@ -150,8 +153,8 @@ class Reader:
         return found
 
     def fingerprint(self, text: str) -> str:
-        """A short mark of a secret that differs when the secret does; it tells nothing to somebody without this plan's key."""
-        return hmac.new(self._context.shared.key, text.encode(), "sha256").hexdigest()[:8]
+        """A short mark of a secret that differs when the secret does; it tells nothing to somebody without the bot's key."""
+        return self._clients.fingerprints.mark(text)
 
     async def rendered(self) -> Rendered:
         """What the new chart gives with these values, rendered with the cluster at hand.
@@ -179,6 +182,7 @@ class Reader:
             release=await self.release(),
             target=self._context.target,
             workdir=Path(self._context.workdir),
+            fingerprints=self._clients.fingerprints,
             supplied=self._context.run.supplied,
         )
 
@@ -200,9 +204,7 @@ class Reader:
 
     async def _given(self) -> demands.Given:
         chart, values = await self.chart(), await self.values()
-        sources = await asyncio.to_thread(template_sources, chart.path)
-        templates = await asyncio.to_thread(Templates, sources)
-        return demands.Given(values.values, chart.values, chart.schema, templates, sources)
+        return await asyncio.to_thread(demands.given_of, chart, values.values)
 
 
 def _laid_over(config: Mapping[str, Any], files: Iterable[Path]) -> Json:

@@ -1,23 +1,22 @@
-"""The digest of a manifest: what an approval is bound to, steady over everything that a chart draws anew."""
+"""What of a manifest an approval is bound to: everything but what a chart draws anew at each rendering."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-from bot.diff import values
 
 Json = dict[str, Any]
 _GENERATED = re.compile(r"(^|/)checksum/")
 
 
-def digest(objects: Iterable[Json]) -> str:
-    """A digest of what the objects say, whatever their order.
+def steady(objects: Iterable[Json]) -> list[Json]:
+    """What the objects say, in an order of its own.
 
     The data of Secrets and the checksums over them are left out: charts draw random ones anew at each rendering.
     """
-    return values.digest(sorted((_steady(obj) for obj in objects), key=lambda obj: values.digest(obj)))
+    return sorted((_steady(obj) for obj in objects), key=lambda obj: json.dumps(obj, sort_keys=True, default=str))
 
 
 def _steady(obj: Any) -> Any:

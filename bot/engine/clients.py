@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.fingerprints import Fingerprints
 from bot.helm.client import Helm
 from bot.helm.releases import ReleaseStore
 from bot.helm.repository import ChartRepository
@@ -17,6 +18,7 @@ from bot.services.release_notes import ReleaseNotes
 class TargetClients:
     """Everything that reaches outside for one target. ``charts`` is where pulled charts are kept, by digest.
 
+    ``fingerprints`` stand for the target's secrets in what is stored and shown.
     ``notes`` are the release notes behind the address of the configuration; None where it names none.
     """
 
@@ -26,4 +28,5 @@ class TargetClients:
     cluster: Cluster
     access: ServiceAccess
     charts: Path
+    fingerprints: Fingerprints
     notes: ReleaseNotes | None = None

@@ -7,7 +7,6 @@ implement the two protocols, and the engine runs them without knowing what any o
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -159,10 +158,9 @@ class PlanContext:
 
 
 class Shared:
-    """Work done once for several checks of one plan. ``key`` is for marks of secrets in its files; it is never stored."""
+    """Work done once for several checks of one plan."""
 
     def __init__(self) -> None:
-        self.key = secrets.token_bytes(32)
         self._tasks: dict[str, asyncio.Task[Any]] = {}
 
     async def once(self, name: str, work: Callable[[], Any]) -> Any:

@@ -20,6 +20,7 @@ from typing import Any
 from bot.engine.clients import TargetClients
 from bot.engine.contract import Check, CheckResult, Finding, Level, PlanContext, Runbook, RunInfo, Shared
 from bot.errors import BotError, Evidence
+from bot.fingerprints import OTHER_KEY, other_key
 from bot.settings import Configuration, Target
 from bot.store.journal import Journal
 from bot.store.records import FindingRecord, PlanRecord, RunRecord
@@ -129,11 +130,14 @@ def digest_of(run: RunRecord, bindings: Mapping[str, str]) -> str:
 def differences(old: PlanRecord, new: PlanRecord) -> list[str]:
     """What changed between two plans, one sentence a part; empty when the approval still holds."""
     names = sorted(old.bindings.keys() | new.bindings.keys())
-    return [
-        f"{name}: {_short(old.bindings.get(name))} → {_short(new.bindings.get(name))}"
-        for name in names
-        if old.bindings.get(name) != new.bindings.get(name)
+    pairs = {name: (old.bindings.get(name), new.bindings.get(name)) for name in names}
+    renewed = any(other_key(before, now) for before, now in pairs.values())
+    changed = [
+        f"{name}: {_short(before)} → {_short(now)}"
+        for name, (before, now) in pairs.items()
+        if before != now and not other_key(before, now)
     ]
+    return [*changed, *([OTHER_KEY] if renewed else [])]
 
 
 def _recorded(check: str, finding: Finding, overridable: Mapping[str, str]) -> FindingRecord:

@@ -66,7 +66,7 @@ class Changelog:
                 *_summary(changes),
             ),
             facts={**_facts(changes), **added},
-            bindings={"migration notes": diff_values.digest(added)} if any(added.values()) else {},
+            bindings={"migration notes": context.clients.fingerprints.digest(added)} if any(added.values()) else {},
             files=(Evidence(f"Changes {changes.low} → {changes.high}", written_out(changes)),)
             if changes.told or changes.notes
             else (),

@@ -15,7 +15,7 @@ from bot.helm.failures import ReleasePending, RenderFailed, ValuesRefused
 from bot.helm.models import StoredRelease
 from runbooks.checks.comparison import compared
 from runbooks.checks.findings import blocker, not_done
-from runbooks.checks.objects import objects_of
+from runbooks.checks.objects import Objects, objects_of
 from runbooks.checks.rehearsal import MOST, Rehearsal
 from runbooks.reading import Reader
 
@@ -57,11 +57,15 @@ class ManifestsDryRun:
                 "server_side": context.target.server_side_apply,
             },
             bindings={
-                "manifest": await asyncio.to_thread(manifests.digest, objects.new),
+                "manifest": await asyncio.to_thread(_digest, context, objects),
                 "apply mode": "server-side" if server_side else "client-side",
             },
             files=(Evidence("manifests.diff", found.text),) if found.text else (),
         )
+
+
+def _digest(context: PlanContext, objects: Objects) -> str:
+    return context.clients.fingerprints.digest(manifests.steady(objects.new))
 
 
 def _server_side(context: PlanContext, release: StoredRelease) -> bool:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from bot.engine.contract import Done, Facts, NotStarted, Outcome, Reconciled, Repeat, StepContext, Unknown
 from bot.errors import BotError, Evidence, Permanent, Refused
+from bot.fingerprints import OTHER_KEY, other_key
 from bot.helm.charts import ChartVersion, PulledChart
 from bot.helm.failures import HookFailed
 from bot.helm.flags import Wait
@@ -62,7 +63,11 @@ class HelmUpgrade:
         current = await clients.releases.current()
         chart = await _chart(context)
         values = await final_values(
-            release=current, target=target, workdir=Path(context.workdir), supplied=context.run.supplied
+            release=current,
+            target=target,
+            workdir=Path(context.workdir),
+            fingerprints=clients.fingerprints,
+            supplied=context.run.supplied,
         )
         _as_approved("chart", chart.digest, context.plan.get("chart_digest"))
         _as_approved("values", values.digest, context.plan.get("values_digest"))
@@ -189,6 +194,11 @@ async def _chart(context: StepContext) -> PulledChart:
 
 def _as_approved(what: str, now: str, planned: object) -> None:
     if planned is not None and planned != now:
+        if other_key(str(planned), now):
+            raise Refused(
+                f"Nothing was upgraded: {OTHER_KEY}.",
+                way_out="Plan again, and let somebody approve it under the new key.",
+            )
         raise Refused(
             f"The {what} changed since the plan was approved; nothing was upgraded.",
             way_out="Plan again, and let somebody approve what it is now.",

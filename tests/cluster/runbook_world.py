@@ -29,6 +29,7 @@ from bot.engine.contract import (
     StepContext,
     StepKind,
 )
+from bot.fingerprints import Fingerprints
 from bot.helm.charts import ChartSource
 from bot.helm.client import Helm
 from bot.helm.environment import HelmSettings
@@ -221,6 +222,7 @@ async def world_of(
             cluster=cluster,
             access=ServiceAccess(cluster),
             charts=directory / "charts",
+            fingerprints=Fingerprints("a token", scope="prod"),
         )
         target = Target.model_validate(
             {

@@ -74,9 +74,9 @@ def _object(kind: str, name: str, **more: Any) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **more}
 
 
-def test_the_digest_minds_neither_order_nor_random_secrets_but_everything_else() -> None:
+def test_what_is_bound_minds_neither_order_nor_random_secrets_but_everything_else() -> None:
     secret = _object("Secret", "s", data={"k": "1"})
     other = _object("Secret", "s", data={"k": "2"})
     config = _object("ConfigMap", "a", data={"k": "1"})
-    assert manifests.digest([secret, config]) == manifests.digest([config, other])
-    assert manifests.digest([config]) != manifests.digest([_object("ConfigMap", "a", data={"k": "2"})])
+    assert manifests.steady([secret, config]) == manifests.steady([config, other])
+    assert manifests.steady([config]) != manifests.steady([_object("ConfigMap", "a", data={"k": "2"})])
