@@ -6,7 +6,7 @@ RUN := $(PYTHON) dev/bootstrap.py
 
 .PHONY: help demo test lint bench world lock clean
 help:
-	@echo 'make demo   one whole upgrade with approval, in a throwaway world'
+	@echo 'make demo   a story of plans, approvals and an upgrade, in a throwaway world'
 	@echo 'make test   every test            make lint    ruff, mypy, import contracts'
 	@echo 'make bench  the ratios            make world   only the throwaway world, until Ctrl-C'
 	@echo 'make lock   pin dependencies anew make clean   remove the cache and build leftovers'

@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 
 from dev.botprocess import BotProcess
-from dev.demo import ASKED
+from dev.scenes import ASKED
 from dev.world import World
 
 _FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]

@@ -37,6 +37,11 @@ def transcript(mirror: Mirror, channel: str) -> str:
     return "\n".join(text for _, text in sorted(lines))
 
 
+def shown(mirror: Mirror, blocks: Iterable[Json]) -> str:
+    """What a message or a modal shows as it is now, without who said it."""
+    return _plain("\n".join(_blocks(blocks)), mirror)
+
+
 def _message(mirror: Mirror, message: Message) -> str:
     who = _name(mirror, message.user)
     if message.ephemeral_to:
@@ -66,6 +71,8 @@ def _blocks(blocks: Iterable[Json]) -> Iterable[str]:
                 yield " ".join(_element(element) for element in block["elements"])
             case "divider":
                 yield "─" * 12
+            case "input":
+                yield f"{block['label']['text']}: {_element(block['element'])}"
             case other:
                 yield f"({other})"
 

@@ -19,7 +19,7 @@ from dev.slack import model
 from dev.slack.faults import Faults
 from dev.slack.model import Call, Delivery, Json, Limits, Message, SlackChannel, SlackUser, SlackUserGroup
 from dev.slack.proxy import Proxy, running_proxy
-from dev.slack.transcript import transcript
+from dev.slack.transcript import shown, transcript
 
 
 class SlackWorkspace:
@@ -249,6 +249,10 @@ class SlackWorkspace:
     def transcript(self, channel: str) -> str:
         """The channel as plain text: who said and did what, cards with [Buttons], threads indented."""
         return transcript(self._proxy.mirror, self._channel(channel))
+
+    def shown(self, blocks: Sequence[Json]) -> str:
+        """A message's or a modal's blocks as plain text, as they are now."""
+        return shown(self._proxy.mirror, blocks)
 
     async def _do(self, what: str, body: Json, *, wait: bool) -> None:
         task = asyncio.create_task(self._control(what, body))
