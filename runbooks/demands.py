@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bot.diff.migrations import MigrationNote
 from bot.diff.renames import Needed, needed
 from bot.diff.schema import SchemaProblem, problems
-from bot.diff.schemaview import describes
+from bot.diff.schemaview import Node, describes
 from bot.diff.templates import Templates
-from bot.diff.values import ABSENT, Json, Path, computed, dotted, lookup, split
+from bot.diff.values import ABSENT, Json, Path, computed, dotted, lookup, overlay, split
+from bot.helm.charts import PulledChart
 from bot.helm.failures import FieldProblem, RenderFailed, ValuesRefused
+from bot.helm.subcharts import Subchart, enabled, within
 from bot.redaction import redact, redact_values, secret_name
 
 MOST = 20
@@ -60,25 +62,59 @@ class Missing:
 
 @dataclass(frozen=True)
 class Given:
-    """A chart's side and the user's: what demands are judged by."""
+    """A chart's side and the user's: what demands are judged by. ``subcharts`` are those that are on; ``defaults`` have the
+    values of all of them beneath, ``kept`` only what Helm would keep in the release.
+    """
 
     values: Mapping[str, Json] = field(repr=False)
     defaults: Mapping[str, Json] = field(repr=False)
     schema: Mapping[str, Json] | None = field(default=None, repr=False)
     templates: Templates | None = field(default=None, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
+    subcharts: tuple[Subchart, ...] = ()
+    kept: Mapping[str, Json] = field(default_factory=dict, repr=False)
+
+
+def given_of(chart: PulledChart, values: Mapping[str, Json]) -> Given:
+    """A chart that was pulled, and the values that it would get. Reads every template: some milliseconds, in a thread."""
+    parts = chart.parts
+    on = enabled(parts.subcharts, computed(_beneath(chart.values, parts.subcharts), values))
+    idle = [path for path in parts.sources if not within(path, on)]
+    libraries = [one.keys for one in parts.subcharts if one.library]
+    return Given(
+        values=values,
+        defaults=_beneath(chart.values, parts.subcharts),
+        schema=chart.schema,
+        templates=Templates(parts.sources, idle=idle, libraries=libraries),
+        sources=parts.sources,
+        subcharts=tuple(on),
+        # Without dependencies in its Chart.yaml a chart is kept as it came (Helm 4.3.1, processImportValues).
+        kept=_beneath(chart.values, on) if chart.metadata.get("dependencies") else chart.values,
+    )
+
+
+def _beneath(values: Mapping[str, Json], subcharts: Iterable[Subchart]) -> dict[str, Json]:
+    """The chart's own defaults laid over those of its subcharts."""
+    laid: dict[str, Json] = {}
+    for one in subcharts:
+        below: Json = one.values
+        for key in reversed(one.keys):
+            below = {key: below}
+        laid = overlay(below, laid)  # what the parent says stays on top of its own subcharts'
+    return overlay(laid, values)
 
 
 def refused(given: Given, chart: str) -> ValuesRefused | None:
     """What the chart's own schema has against the values, or None. A schema that reaches outside is not used at all."""
-    outside = sorted(set(outside_references(given.schema or {})))
-    if outside:
-        return ValuesRefused(
-            f"The chart's schema refers to {outside[0][:120]}, outside of the chart; that is not fetched, "
-            "so the values cannot be checked.",
-            fields=(),
-        )
+    for whose, schema in _schemas(given):
+        if outside := sorted(set(outside_references(schema))):
+            return ValuesRefused(
+                f"The schema of {whose or 'the chart'} refers to {outside[0][:120]}, outside of the chart; that is not "
+                "fetched, so the values cannot be checked.",
+                fields=(),
+            )
     judged = problems(computed(given.defaults, given.values), given.schema) if given.schema else []
+    judged += [one for subchart in given.subcharts for one in _within(subchart, given)]
     found = list(dict.fromkeys(judged))  # a schema says "required" once for each key, and each time with all of them
     if not found:
         return None
@@ -86,6 +122,28 @@ def refused(given: Given, chart: str) -> ValuesRefused | None:
     shown = "; ".join(f"{one.field or 'the whole'} {one.text}" for one in found[:3])
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return ValuesRefused(f"The chart's schema refuses the values: {shown}{more}.", fields=fields)
+
+
+def _schemas(given: Given) -> Iterator[tuple[str, Mapping[str, Json]]]:
+    """The chart's schema and those of its subcharts, each with the subchart's path."""
+    if given.schema:
+        yield "", given.schema
+    for one in given.subcharts:
+        if one.schema:
+            yield one.path, one.schema
+
+
+def _within(subchart: Subchart, given: Given) -> Iterator[SchemaProblem]:
+    """What a subchart's own schema has against its part of the values; global ones are handed down to it."""
+    if not subchart.schema:
+        return
+    effective = computed(given.defaults, given.values)
+    mine, common = lookup(effective, subchart.keys), effective.get("global")
+    values = {**({"global": common} if common else {}), **(mine if isinstance(mine, Mapping) else {})}
+    for one in problems(values, subchart.schema):
+        yield replace(
+            one, field=dotted((*subchart.keys, *one.field.split("."))) if one.field else dotted(subchart.keys)
+        )
 
 
 def outside_references(schema: Json) -> Iterator[str]:
@@ -192,7 +250,7 @@ def _path(problem: FieldProblem | SchemaProblem) -> Path:
 
 
 def _missing(path: Path, why: str, template: str, given: Given) -> Missing:
-    described = describes(path, given.schema) if given.schema else None
+    described = _described(path, given)
     rules: Mapping[str, Any] = described.schema if described else {}
     types = sorted((described.types if described else None) or ())
     default = rules.get("default", lookup(given.defaults, path))
@@ -208,6 +266,16 @@ def _missing(path: Path, why: str, template: str, given: Given) -> Missing:
         minimum=_number(rules.get("minimum")),
         maximum=_number(rules.get("maximum")),
     )
+
+
+def _described(path: Path, given: Given) -> Node | None:
+    """What a schema says of a value: the chart's own, or that of the subchart whose value it is."""
+    sides: list[tuple[Path, Mapping[str, Json] | None]] = [((), given.schema)]
+    sides += [(one.keys, one.schema) for one in given.subcharts]
+    for keys, schema in sides:
+        if schema and path[: len(keys)] == keys and (found := describes(path[len(keys) :], schema)):
+            return found
+    return None
 
 
 def _number(value: Json) -> float | None:

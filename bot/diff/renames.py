@@ -229,16 +229,12 @@ def _demanded(given: Mapping[str, Json], new: Templates | None, old: Templates |
         missing = bool(one.path) and lookup(given, one.path) in (ABSENT, None, "")
         if one.path and not missing:
             continue
-        verdicts = [holds(condition, given, _prefix(one.template)) for condition in one.when]
+        verdicts = [holds(condition, given, one.prefix) for condition in one.when]
         if False in verdicts:
             continue
         certain = None not in verdicts and (bool(one.path) or bool(verdicts))
         if certain or (one.path and (one.path, one.message) not in before):
             yield Needed(one.path, one.by, one.message, one.template, certain)
-
-
-def _prefix(template: str) -> Path:
-    return tuple(re.findall(r"(?:^|/)charts/([^/]+)/", template))
 
 
 def _required(path: Path, given: Json, schema: Json, root: Mapping[str, Json], depth: int) -> Iterator[Path]:

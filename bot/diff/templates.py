@@ -7,7 +7,7 @@ simple; where not, the demand is told as uncertain. Rendering remains the judge.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ _VALUES = re.compile(r"\.Values((?:\.\w+)*)")
 _INDEXED = re.compile(r"\b(?:index|get|hasKey)\s+[\w$.]*\.Values((?:\.\w+)*)((?:\s+\"[^\"]*\")+)")
 _DUG = re.compile(r"\bdig((?:\s+\"[^\"]*\")+)\s.*?\.Values((?:\.\w+)*)")
 _WHOLE = re.compile(r"\b(?:toYaml|toJson|toPrettyJson|toToml|range|tpl|keys|values)\b")
-_SUBCHART = re.compile(r"(?:^|/)charts/([^/]+)/")
+_SUBCHART = re.compile(r"(?:^|/)charts/([^/]+)(?=/)")
 _WORD = re.compile(r"\.(\w+)|\"([^\"]+)\"")
 _QUOTED = r"(?:\"((?:[^\"\\]|\\.)*)\"|`([^`]*)`)"
 _REQUIRED = re.compile(rf"\brequired\s+\(?(?:printf\s+)?{_QUOTED}[^|{{}}]*?\s[\w$.]*\.Values((?:\.\w+)+)")
@@ -31,6 +31,12 @@ _VARIABLE = re.compile(r"(\$\w+)((?:\.\w+)*)")
 _DOT = re.compile(r"(?<![\w)\]\"$.])\.(?![\w.])")
 _ONE = re.compile(r"\$?\.Values((?:\.\w+)+)")
 _TRUTHS = {"true": True, "false": False}
+_DRAWS = re.compile(
+    r"\b(rand(?:AlphaNum|Alpha|Numeric|Ascii|Bytes|Int)|gen(?:CA|SelfSignedCert|SignedCert)(?:WithKey)?|genPrivateKey"
+    r"|uuidv4|htpasswd|bcrypt|encryptAES|shuffle|now)\b"
+)
+"""Functions of Helm's templates that give something else each time (Sprig 3, Helm 4.3.1); ``htpasswd`` by its salt."""
+_TEXT = re.compile(r"\"(?:[^\"\\]|\\.)*\"")
 _TOKEN = re.compile(r"\(|\)|\|\||\||\"(?:[^\"\\]|\\.)*\"|[^\s()|]+")
 
 
@@ -45,16 +51,28 @@ class Demand:
     template: str
     by: Literal["required", "fail"]
     when: tuple[str, ...] = ()
+    prefix: Path = ()
+    """Where ``.Values`` of the template stands in the values."""
 
 
 class Templates:
-    """The sources of a chart, by their path in it (``templates/x.yaml``, ``charts/qdrant/templates/y.yaml``)."""
+    """The sources of a chart, by their path in it (``templates/x.yaml``, ``charts/qdrant/templates/y.yaml``).
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
+    ``idle`` are those that are not rendered (their subchart is off): they demand nothing and draw nothing. ``libraries`` are
+    the paths of subcharts whose templates read the values of the chart around them.
+    """
+
+    def __init__(
+        self, texts: Mapping[str, str], *, idle: Collection[str] = (), libraries: Collection[Path] = ()
+    ) -> None:
         self._read: set[Path] = set()
         self._whole: set[Path] = set()
         self._words: set[str] = set()
+        self._idle = frozenset(idle)
+        self._libraries = frozenset(libraries)
         self.demands: list[Demand] = []
+        self.draws: set[str] = set()
+        """The functions among them that give something else at each rendering (``randAlphaNum``, ``now``)."""
         for name in sorted(texts):
             self._scan(name, _COMMENT.sub("", texts[name]))
 
@@ -77,13 +95,16 @@ class Templates:
 
     def _scan(self, name: str, text: str) -> None:
         prefix = tuple(_SUBCHART.findall(name))
+        prefix = prefix[:-1] if prefix in self._libraries else prefix
         blocks: list[list[str]] = []
         named: dict[str, Path] = {}
         for match in _ACTION.finditer(text):
             action = match[1].strip()
             self._references(prefix, action)
             self._handed_on(prefix, action, named, blocks)
-            self.demands.extend(_demands(prefix, name, action, tuple(one for block in blocks for one in block)))
+            if name not in self._idle:
+                self.demands.extend(_demands(prefix, name, action, tuple(one for block in blocks for one in block)))
+                self.draws.update(_DRAWS.findall(_TEXT.sub("", action)))
             _enter(blocks, action)
 
     def _references(self, prefix: Path, action: str) -> None:
@@ -140,14 +161,14 @@ def _enter(blocks: list[list[str]], action: str) -> None:
 
 def _demands(prefix: Path, template: str, action: str, when: tuple[str, ...]) -> Iterator[Demand]:
     for match in _REQUIRED.finditer(action):
-        yield Demand((*prefix, *_keys(match[3])), match[1] or match[2] or "", template, "required", when)
+        yield Demand((*prefix, *_keys(match[3])), match[1] or match[2] or "", template, "required", when, prefix)
     for match in _PIPED.finditer(action):
-        yield Demand((*prefix, *_keys(match[1])), match[2] or match[3] or "", template, "required", when)
+        yield Demand((*prefix, *_keys(match[1])), match[2] or match[3] or "", template, "required", when, prefix)
     for match in _FAIL.finditer(action):
         message = match[1] or match[2] or ""
         wanted = [_keys(found[0] or found[1]) for found in _EMPTY.findall(when[-1])] if when else []
         for keys in wanted or [()]:
-            yield Demand((*prefix, *keys) if keys else (), message, template, "fail", when)
+            yield Demand((*prefix, *keys) if keys else (), message, template, "fail", when, prefix)
 
 
 def holds(condition: str, values: Mapping[str, Json], prefix: Path = ()) -> bool | None:

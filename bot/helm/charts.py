@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import UserMistake
+from bot.helm.subcharts import Parts
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class PulledChart:
 
     ``path`` is what Helm is given: the archive, or a copy of the directory. ``digest`` is the SHA-256 of the
     archive (of the listing of all files, for a directory). ``files`` are changelogs and the like, by path in
-    the chart.
+    the chart; ``parts`` its templates, definitions and subcharts.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class PulledChart:
     values: dict[str, Any] = field(repr=False)
     schema: dict[str, Any] | None = field(repr=False)
     files: Mapping[str, str] = field(repr=False)
+    parts: Parts = field(default_factory=Parts, repr=False)
 
     @property
     def name(self) -> str:
