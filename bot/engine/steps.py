@@ -204,10 +204,11 @@ class StepRunner:
 
     async def _write(self, number: int, state: StepState, outcome: Outcome) -> Ended:
         stored = {"summary": outcome.summary, "facts": dict(outcome.facts)}
-        message = None
-        if outcome.evidence:
+        message: dict[str, Any] | None = None
+        report = outcome.facts.get("report")  # whoever shows it knows how much of it fits on the card
+        if outcome.evidence or report:
             evidence = [{"title": item.title, "text": item.text} for item in outcome.evidence]
-            message = {"text": outcome.summary, "evidence": evidence}
+            message = {"text": outcome.summary, "evidence": evidence, **({"report": report} if report else {})}
         await self._end(number, state, stored, message)
         return Ended(state, outcome.summary)
 

@@ -192,6 +192,9 @@ class Poster:
         if owner and (posted := await self._outbox.card(str(owner))):
             channel, root = posted
         content = thread.reply(item.body)
+        if content is None:
+            await self._outbox.delivered(item, ts="")
+            return
         ts = await self._post(item, content.message, channel=channel, thread_ts=root)
         for file in content.files:
             await self._sender.upload(item.client_msg_id, file, channel=channel, thread_ts=root or ts)

@@ -67,6 +67,8 @@ class Page:
 
     def __init__(self, *, rest: str = "") -> None:
         self._rest = rest
+        self.shortened = False
+        """Whether something was cut, known once the message is made."""
         self._blocks: list[tuple[Json, int]] = []
         self._foot: list[tuple[Json, int]] = []
 
@@ -123,6 +125,7 @@ class Page:
         kept: list[Json] = []
         for block, size in self._blocks:
             if len(kept) == room_blocks or size > room_text:
+                self.shortened = True
                 kept.append(_note(f"✂️ {len(self._blocks) - len(kept)} parts are not shown. {self._rest}".strip()))
                 break
             kept.append(block)
@@ -133,6 +136,7 @@ class Page:
     def _fit(self, text: str, limit: int) -> str:
         if len(text) <= limit:
             return text
+        self.shortened = True
         return cut(text, limit, end=cut(f"…\n✂️ Cut here. {self._rest}".rstrip(), limit))
 
     def _add(self, block: Json, size: int, *, foot: bool = False) -> None:

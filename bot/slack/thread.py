@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bot.slack import words
+from bot.slack import report, words
 from bot.slack.markup import code, cut, literal, preformatted, prose, tail
 from bot.slack.render import Page, SlackMessage
 
@@ -35,13 +35,19 @@ class Reply:
     files: tuple[File, ...] = ()
 
 
-def reply(body: Mapping[str, Any]) -> Reply:
+def reply(body: Mapping[str, Any]) -> Reply | None:
     """From an outbox body ``{"text", "evidence": [{"title", "text"}]}``; what is cut says so and comes as a file.
 
-    Evidence whose title is a file's name (``plan.json``) always comes as that file.
+    Evidence whose title is a file's name (``plan.json``) always comes as that file. With a ``report`` the whole of it comes
+    as a file when its card cannot show it all; None when the card does, and there is nothing else to say.
     """
     text = str(body.get("text") or "")
-    evidence: Sequence[Mapping[str, Any]] = body.get("evidence") or ()
+    evidence: list[Mapping[str, Any]] = list(body.get("evidence") or ())
+    if isinstance(parts := body.get("report"), list):
+        if (written := report.whole(parts)) is not None:
+            evidence.append({"title": report.FILE, "text": written})
+        if not evidence:
+            return None
     page = Page(rest="The whole text is in the file below.")
     page.section(prose(text))
     files: list[File] = []

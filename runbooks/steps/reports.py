@@ -16,7 +16,7 @@ from bot.diff.changelog import (
     most_urgent_first,
     parse_changes,
 )
-from bot.engine.contract import Facts, Outcome, StepContext
+from bot.engine.contract import Facts, Outcome, Repeat, StepContext
 from bot.errors import BotError, Permanent, Temporary
 from bot.helm.charts import ChartVersion
 from bot.helm.models import StoredRelease
@@ -103,10 +103,11 @@ class HistoryReport(ReadingStep):
 
 
 class VersionsReport(ReadingStep):
-    """What the chart's source offers, newest first."""
+    """What the chart's source offers, newest first. Somebody waits for the answer and can ask again: it is tried once."""
 
     name: ClassVar[str] = "report.versions"
     title: ClassVar[str] = "Versions"
+    repeat: ClassVar[Repeat] = Repeat.NEVER
     timeout: ClassVar[timedelta] = timedelta(minutes=1)
     params: ClassVar[type[BaseModel]] = Params
 

@@ -234,6 +234,7 @@ def test_evidence_named_like_a_file_comes_as_that_file() -> None:
         ],
     }
     made = reply(body)
+    assert made is not None
     files = [(file.name, file.content) for file in made.files]
     assert files == [("plan.json", "{}\n"), ("values.diff", "- a\n+ b"), ("2-values.diff", "another")]
     assert "📎 `plan.json`, `values.diff`, `2-values.diff`" in shown(made.message)
@@ -323,10 +324,41 @@ def test_slack_takes_every_report(parts: list[Any], summary: str) -> None:
     accepted(card(a_run(RunState.SUCCEEDED, runbook="status", mutates=False, plan=None, steps=(done,))))
 
 
+@given(REPORTS)
+def test_a_report_that_a_card_cannot_show_comes_whole_as_a_file(parts: list[Any]) -> None:
+    done = StepRecord(1, "s", "u", "t", StepState.DONE, outcome={"summary": "x", "facts": {"report": parts}})
+    text = shown(card(a_run(RunState.SUCCEEDED, runbook="status", mutates=False, plan=None, steps=(done,))))
+    made = reply({"text": "x", "report": parts})
+    if "✂️" in text or "more row" in text:
+        assert made is not None
+    if made is not None:
+        accepted(made.message)
+        (file,) = made.files
+        assert file.name == "report.txt"
+        for part in parts:
+            cells = [cell for row in part.get("rows", []) for cell in row] if isinstance(part, dict) else [part]
+            assert all(" ".join(cell.split()) in " ".join(file.content.split()) for cell in cells)
+
+
+def test_a_table_with_more_rows_than_a_card_shows_names_the_file_with_all_of_them() -> None:
+    rows = [[f"0.{number}.0", "upgrade", "2026-03-09"] for number in range(20)]
+    report = [{"title": "Versions", "rows": [["Version", "", "Published"], *rows]}]
+    done = step(1, StepState.DONE, "20 versions", outcome={"facts": {"report": report}})
+    text = shown(card(a_run(RunState.SUCCEEDED, runbook="versions", mutates=False, plan=None, steps=(done,))))
+    assert "*0.14.0*" in text
+    assert "0.15.0" not in text
+    assert "… and 5 more rows: `report.txt` in the thread." in text
+    made = reply({"text": "20 versions", "report": report})
+    assert made is not None
+    assert "0.19.0   upgrade  2026-03-09" in made.files[0].content
+    assert reply({"text": "20 versions", "report": [{"rows": [["A"], ["b"]]}]}) is None
+
+
 @given(st.text(max_size=5000), st.lists(st.tuples(TEXTS, st.text(max_size=6000)), max_size=12))
 def test_slack_takes_every_reply_and_what_is_cut_comes_as_a_file(text: str, evidence: list[tuple[str, str]]) -> None:
     body = {"text": text, "evidence": [{"title": title_, "text": whole} for title_, whole in evidence]}
     made = reply(body)
+    assert made is not None
     accepted(made.message)
     whole_texts = {file.content for file in made.files}
     for _, whole in evidence[6:]:
@@ -337,6 +369,7 @@ def test_slack_takes_every_reply_and_what_is_cut_comes_as_a_file(text: str, evid
 def test_a_long_log_shows_its_end_and_names_the_file_with_the_whole() -> None:
     log = "\n".join(f"line {number}" for number in range(200))
     made = reply({"text": "It crashed", "evidence": [{"title": "Log of pod x", "text": log}]})
+    assert made is not None
     text = shown(made.message)
     assert "line 199" in text
     assert "line 10\n" not in text
