@@ -11,10 +11,9 @@ from bot.kube.cluster import Cluster
 from bot.kube.failures import NotFound
 from bot.kube.findings import KubeFinding, Looked, look, ordered, unseen
 from bot.kube.holdings import Holdings
+from bot.kube.lanes import in_lanes
 from bot.kube.loss import loss_findings, removed
 from bot.kube.objects import HOOK_ANNOTATION, Json, ObjectRef, annotations_of, name_of, ref_of
-
-AT_ONCE = 16
 
 
 async def find_losses(
@@ -25,17 +24,17 @@ async def find_losses(
     Findings about data are ``LossFinding``; what this identity may not read is a warning that names it. Of the
     volumes only those of claims at stake are read.
     """
-    leaving = removed(before, after, namespace)
+    leaving = await asyncio.to_thread(removed, before, after, namespace)  # thousands of objects take a while
     watched = [obj for obj in after if obj.get("kind") in ("StatefulSet", "Secret") and not _hook(obj)]
     live = await read_live(cluster, [*leaving, *watched], namespace)
     holdings, blind = await _around(cluster, leaving, watched, live, namespace)
-    found = loss_findings(before, holdings, after, namespace=namespace)
+    found = await asyncio.to_thread(loss_findings, before, holdings, after, namespace=namespace)
     names = sorted({one.volume for finding in found for one in finding.takes if one.volume})
     if names:
         volumes = await read_live(cluster, [_volume(name) for name in names], "")
         holdings = replace(holdings, volumes=volumes.objects, volumes_known=not volumes.blind)
         blind += volumes.blind
-        found = loss_findings(before, holdings, after, namespace=namespace)
+        found = await asyncio.to_thread(loss_findings, before, holdings, after, namespace=namespace)
     return ordered([*found, *live.blind, *blind])
 
 
@@ -50,21 +49,19 @@ class Live:
 
 async def read_live(cluster: Cluster, objects: Iterable[Json], namespace: str) -> Live:
     """The live form of each of ``objects``, a few at a time. One finding a kind that may not be read."""
-    gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(ref: ObjectRef) -> Json | BotError | None:
-        async with gate:
-            try:
-                return await cluster.get_ref(ref)
-            except NotFound:  # the kind itself is gone
-                return None
-            except Temporary:
-                raise
-            except BotError as error:
-                return error
+        try:
+            return await cluster.get_ref(ref)
+        except NotFound:  # the kind itself is gone
+            return None
+        except Temporary:
+            raise
+        except BotError as error:
+            return error
 
     refs = list(dict.fromkeys(ref_of(obj, namespace) for obj in objects))
-    answers = list(zip(refs, await asyncio.gather(*(one(ref) for ref in refs)), strict=True))
+    answers = list(zip(refs, await in_lanes(one, refs), strict=True))
     blind: dict[str, KubeFinding] = {}
     for ref, answer in answers:
         if isinstance(answer, BotError):

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from bot.kube.cluster import Cluster
 from bot.kube.diagnose import Problem, Surroundings, diagnose
+from bot.kube.lanes import in_lanes
 from bot.kube.objects import Json, ObjectRef, annotations_of, controller_of, name_of, uid_of
 from bot.kube.readiness import WorkloadState, state_of
 
@@ -59,14 +61,35 @@ async def families(cluster: Cluster, refs: Iterable[ObjectRef]) -> dict[ObjectRe
     """
     wanted = list(dict.fromkeys(refs))
     namespaces = sorted({ref.namespace for ref in wanted})
-    found = await asyncio.gather(*(cluster.get_ref(ref) for ref in wanted))
+    found = await in_lanes(cluster.get_ref, wanted)
     pods = await asyncio.gather(*(cluster.list("v1", "Pod", ns) for ns in namespaces))
     sets = await asyncio.gather(*(cluster.list("apps/v1", "ReplicaSet", ns) for ns in namespaces))
-    pods_in, sets_in = dict(zip(namespaces, pods, strict=True)), dict(zip(namespaces, sets, strict=True))
+    owned = [
+        dict(zip(namespaces, map(_by_controller, lists), strict=True)) for lists in (sets, pods)
+    ]  # hundreds of each may be there: looked up, not searched
     return {
-        ref: family_of(ref, obj, sets_in[ref.namespace], pods_in[ref.namespace])
-        for ref, obj in zip(wanted, found, strict=True)
+        ref: _family(ref, obj, *(one[ref.namespace] for one in owned)) for ref, obj in zip(wanted, found, strict=True)
     }
+
+
+Owned: TypeAlias = "dict[tuple[str, str], list[Json]]"
+"""Objects by kind and name of what controls them."""
+
+
+def _by_controller(objects: Iterable[Json]) -> Owned:
+    found: Owned = {}
+    for obj in objects:
+        if owner := controller_of(obj):
+            found.setdefault((str(owner.get("kind")), str(owner.get("name"))), []).append(obj)
+    return found
+
+
+def _family(ref: ObjectRef, obj: Json | None, sets_of: Owned, pods_of: Owned) -> Family:
+    sets = sets_of.get((ref.kind, ref.name), [])
+    pods = [obj] if obj is not None and ref.kind == "Pod" else []
+    for kind, name in [(ref.kind, ref.name), *(("ReplicaSet", name_of(one)) for one in sets)]:
+        pods += pods_of.get((kind, name), [])
+    return family_of(ref, obj, sets, pods)
 
 
 def family_of(ref: ObjectRef, obj: Json | None, replica_sets: Iterable[Json], pods: Iterable[Json]) -> Family:
