@@ -11,6 +11,7 @@ from typing import Any
 
 from bot.engine.contract import Level, OnFailure, Runbook, Runbooks, Step, StepContext
 from bot.engine.desk import new_id
+from bot.engine.estimates import longest_step
 from bot.engine.offers import ROLLBACK, way_back
 from bot.engine.plandoc import plan_json
 from bot.engine.planner import ClientsOf, Planner, differences, info
@@ -95,7 +96,7 @@ class Executor:
         waits = policy is not None and state is RunState.AWAITING_APPROVAL
         expires = (policy.expires or self._configuration.approvals.expires) if policy and waits else None
         layout = self._runbooks.expand(runbook, planned.plan.facts)
-        plan = replace(planned.plan, facts={**planned.plan.facts, "steps": _wanted(run, layout, planned.plan)})
+        plan = replace(planned.plan, facts={**planned.plan.facts, **await self._laid_out(run, layout, planned.plan)})
         save = partial(self._journal.save_plan, session.claim, plan)
         try:
             if waits and run.pre_approved and not run.exclude_requester and run.plan is None:
@@ -110,6 +111,15 @@ class Executor:
         except TargetHeld as error:
             held = state if waits else RunState.BLOCKED
             await save(state=held, note=str(error), expires_in=expires)
+
+    async def _laid_out(self, run: RunRecord, runbook: Runbook, plan: PlanRecord) -> dict[str, Any]:
+        """What will be done and how long that takes, for whoever approves it. No part of what the approval is bound to."""
+        wanted = _wanted(run, runbook, plan)
+        facts: dict[str, Any] = {"steps": [step.title for step in wanted]}
+        if runbook.mutates:
+            past = await self._journal.past(run.target, *{step.kind.name for step in wanted})
+            facts["longest_step"] = longest_step(wanted, past, self._configuration.engine.step_timeouts)
+        return facts
 
     # -- doing ----------------------------------------------------------------------------------------------
 
@@ -262,8 +272,8 @@ class Executor:
         await self._journal.move(session.claim, RunState.RUNNING, RunState.SUCCEEDED, note=note)
 
 
-def _wanted(run: RunRecord, runbook: Runbook, plan: PlanRecord) -> list[str]:
-    """The titles of the steps that the plan leads to, for whoever approves it. What only a later outcome decides is in it."""
+def _wanted(run: RunRecord, runbook: Runbook, plan: PlanRecord) -> list[Step]:
+    """The steps that the plan leads to. What only a later outcome decides is among them."""
     scope = {"inputs": run.inputs, "plan": plan.facts, "outcomes": {}}
     wanted = []
     for step in runbook.steps:
@@ -272,7 +282,7 @@ def _wanted(run: RunRecord, runbook: Runbook, plan: PlanRecord) -> list[str]:
         except BotError:  # it asks for what an earlier step will have found
             skipped = False
         if not skipped:
-            wanted.append(step.title)
+            wanted.append(step)
     return wanted
 
 

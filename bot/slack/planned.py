@@ -6,21 +6,25 @@ What is left out is named in a line that says how much it is and where it stands
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from bot.redaction import redact_values
 from bot.slack import words
-from bot.slack.markup import INDENT, code, cut, literal, moment, prose
+from bot.slack.markup import INDENT, code, cut, duration, literal, moment, prose
 from bot.slack.render import Page
 from bot.store.records import FindingRecord, OverrideRecord, RunRecord, RunState
 
 FINDINGS = 8
-"""Of each level on the card."""
+"""Blockers on the card; as many breaking changes, and as many other warnings."""
+NOTES = 3
+"""More notes than these are only counted: whoever decides on a phone reads what may go wrong."""
 _LINES = 10
 _TEXT, _WAY_OUT = 400, 300
-_MARKS = {"blocker": "blockers", "warning": "warnings"}
 _BREAKING = "breaking"
+_SAID_BY_ITS_SIGN = re.compile(r"^(\S+: )?BREAKING(?: CHANGE)?: ")
 _DECIDING = {RunState.PLANNING, RunState.AWAITING_APPROVAL, RunState.BLOCKED}
 _OUT = {RunState.BLOCKED, RunState.REJECTED, RunState.EXPIRED, RunState.CANCELLED}
 _FILE = "plan.json"
@@ -36,22 +40,26 @@ def verdict(run: RunRecord) -> str:
     if run.plan is None:
         return ""
     blockers, lifted = len(run.blockers), len(_lifted(run))
-    warnings = sum(finding.level == "warning" for finding in run.plan.findings)
     parts = [f"blocked by {blockers}"] if blockers and run.state is RunState.BLOCKED else []
     parts += [words.count(lifted, "blocker") + " overridden"] if lifted else []
-    parts += [words.count(warnings, "warning")] if warnings else []
+    parts += _warned(run.plan.findings)
     return ", ".join(parts) or ("no warnings" if run.state is not RunState.BLOCKED else "")
 
 
 def counts(findings: Sequence[FindingRecord]) -> str:
-    """How many findings of which level."""
-    said = [
-        words.count(sum(finding.level == level for finding in findings), level, many)
-        for level, many in _MARKS.items()
-        if any(finding.level == level for finding in findings)
-    ]
+    """How many findings of which kind."""
+    blockers = sum(finding.level == "blocker" for finding in findings)
+    said = [*([words.count(blockers, "blocker")] if blockers else []), *_warned(findings)]
     notes = sum(finding.level == "info" for finding in findings)
     return ", ".join([*(said or ["no warnings"]), *([words.count(notes, "note")] if notes else [])])
+
+
+def _warned(findings: Sequence[FindingRecord]) -> list[str]:
+    """``5 breaking changes``, ``1 warning``; what is none is not said."""
+    warnings = [finding for finding in findings if finding.level == "warning"]
+    breaking = sum(map(_breaking, warnings))
+    numbers = ((breaking, "breaking change"), (len(warnings) - breaking, "warning"))
+    return [words.count(number, what) for number, what in numbers if number]
 
 
 def show(page: Page, run: RunRecord, *, command: str, whole: bool) -> None:
@@ -60,7 +68,7 @@ def show(page: Page, run: RunRecord, *, command: str, whole: bool) -> None:
         return
     rest = f"{_FILE} in the thread, or {code(f'{command} run {run.id}')}"
     if whole or deciding(run):
-        page.section(_objects(run.plan.facts))
+        page.lines([line for line in (_objects(run.plan.facts), _longest(run)) if line])
         _findings(page, run, whole=whole, rest=rest)
     elif any(finding.level != "info" for finding in run.plan.findings):
         page.small(f"Plan: {counts(run.plan.findings)} · {code(f'{command} run {run.id}')}")
@@ -77,18 +85,31 @@ def show(page: Page, run: RunRecord, *, command: str, whole: bool) -> None:
 
 def _findings(page: Page, run: RunRecord, *, whole: bool, rest: str) -> None:
     assert run.plan is not None  # noqa: S101 - show looked
+    found = run.plan.findings
+    warnings = [finding for finding in found if finding.level == "warning"]
+    for what, group in (
+        ("blocker", [finding for finding in found if finding.level == "blocker"]),
+        ("breaking change", [finding for finding in warnings if _breaking(finding)]),
+        ("warning", [finding for finding in warnings if not _breaking(finding)]),
+    ):
+        page.lines(_told(run, group, what, len(group) if whole else FINDINGS, rest=rest))
+    notes = [finding for finding in found if finding.level == "info"]
+    if len(notes) > NOTES and not whole:
+        page.small(f"▪️ {words.count(len(notes), 'note')}: {rest}")
+    else:
+        page.lines(_told(run, notes, "note", len(notes), rest=rest), small=True)
+
+
+def _told(run: RunRecord, group: Sequence[FindingRecord], what: str, most: int, *, rest: str) -> list[str]:
+    """A line a finding, up to ``most``, and lines that say what is missing."""
     lifted = set(map(id, _lifted(run)))
-    for level in ("blocker", "warning", "info"):
-        found = [finding for finding in run.plan.findings if finding.level == level]
-        found.sort(key=lambda finding: not _breaking(finding))
-        shown = found if whole else found[:FINDINGS]
-        lines = [_finding(finding, lifted=id(finding) in lifted) for finding in shown]
-        if len(found) > len(shown):
-            what = "note" if level == "info" else level
-            lines.append(f"… and {words.count(len(found) - len(shown), f'more {what}')}: {rest}")
-        if any(len(one.text) > _TEXT or len(one.way_out) > _WAY_OUT for one in shown):
-            lines.append(f"✂️ What ends in … is shortened; whole: {rest}")
-        page.lines(lines, small=level == "info")
+    shown = group[:most]
+    lines = [_finding(finding, lifted=id(finding) in lifted) for finding in shown]
+    if len(group) > len(shown):
+        lines.append(f"… and {words.count(len(group) - len(shown), f'more {what}')}: {rest}")
+    if any(len(one.text) > _TEXT or len(one.way_out) > _WAY_OUT for one in shown):
+        lines.append(f"✂️ What ends in … is shortened; whole: {rest}")
+    return lines
 
 
 def _breaking(finding: FindingRecord) -> bool:
@@ -96,7 +117,7 @@ def _breaking(finding: FindingRecord) -> bool:
 
 
 def _finding(finding: FindingRecord, *, lifted: bool) -> str:
-    text = prose(cut(finding.text, _TEXT))
+    text = prose(cut(_SAID_BY_ITS_SIGN.sub(r"\1", finding.text) if _breaking(finding) else finding.text, _TEXT))
     if lifted:
         return f"🔓 {text}"
     sign = words.LEVELS.get(finding.level, "▪️")
@@ -118,6 +139,19 @@ def _objects(facts: Mapping[str, Any]) -> str:
     said = [f"{created} new", f"{changed} changed", f"{removed} removed"]
     told = ", ".join(text for text in said if not text.startswith("0 "))
     return f"*Objects* {code(f'+{created} ~{changed} −{removed}')} {told}"
+
+
+def _longest(run: RunRecord) -> str:
+    """Which step takes longest, and how that is known; of no use while nothing can start."""
+    found = run.plan.facts.get("longest_step") if run.plan else None
+    if not isinstance(found, dict) or run.state is RunState.BLOCKED:
+        return ""
+    name, span = literal(cut(str(found.get("title")), 60)), duration(timedelta(seconds=float(found["seconds"])))
+    if runs := int(found.get("runs") or 0):
+        known = f"{span} last time" if runs == 1 else f"up to {span} in the last {runs} runs"
+    else:
+        known = f"at most {span}, its limit; it was not done here before"
+    return f"⏱️ *Longest step* {name}: {known}"
 
 
 # -- what people added --------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ async def test_reports_answer_and_change_nothing_in_the_cluster(start: Start) ->
     assert "memory added, found and deleted in layer project" in everything(verify)
     assert await world.standins.memories(world.namespace) == []
     await world.ask("plan 0.3.0")
-    plan = await world.card("📝 Plan for prod · 0.2.0 → 0.3.0", "✅ *Done*", "BREAKING")
+    plan = await world.card("📝 Plan for prod · 0.2.0 → 0.3.0", "✅ *Done*", "💥 0.3.0: ")
     assert plan.buttons == []
     assert await world.resource_versions() == before
     assert await world.statuses() == ["0.1.0 superseded", "0.2.0 deployed"]

@@ -1,0 +1,50 @@
+"""A plan on the card: short enough for a phone, and nothing left out without a line that says so."""
+
+from __future__ import annotations
+
+from bot.slack.card import card
+from bot.store.records import FindingRecord, RunState
+from tests.unit.test_slack_card import a_run, plan, shown
+
+REST = "plan.json in the thread, or `/aeterna run r-abc234`"
+
+
+def breaking(text: str) -> FindingRecord:
+    return FindingRecord("changelog", "warning", text, code="changes.breaking")
+
+
+def test_breaking_changes_are_counted_apart_and_said_without_the_word_that_their_sign_says() -> None:
+    findings = (breaking("0.3.0: BREAKING: a key is gone. (chart annotations)"), FindingRecord("c", "warning", "w"))
+    message = card(a_run(plan=plan(*findings)))
+    assert "✋ *Ready for approval*: 1 breaking change, 1 warning" in shown(message)
+    assert "💥 0.3.0: a key is gone. (chart annotations)" in shown(message)
+    assert "1 breaking change, 1 warning" in message.text
+
+
+def test_many_breaking_changes_do_not_push_the_warnings_off_the_card() -> None:
+    findings = (*(breaking(f"0.3.0: change {number}") for number in range(20)), FindingRecord("c", "warning", "quota"))
+    text = shown(card(a_run(plan=plan(*findings))))
+    assert f"… and 12 more breaking changes: {REST}" in text
+    assert "⚠️ quota" in text
+    assert "change 19" in shown(card(a_run(plan=plan(*findings)), whole=True))
+
+
+def test_many_notes_are_one_line_that_says_where_they_are() -> None:
+    notes = tuple(FindingRecord("c", "info", f"note {number}") for number in range(4))
+    text = shown(card(a_run(plan=plan(*notes))))
+    assert f"▪️ 4 notes: {REST}" in text
+    assert "note 0" not in text
+    assert "note 3" in shown(card(a_run(plan=plan(*notes)), whole=True))
+    assert "note 2" in shown(card(a_run(plan=plan(*notes[:3]))))
+
+
+def test_the_longest_step_says_how_that_is_known() -> None:
+    def text(seconds: float, runs: int, state: RunState = RunState.AWAITING_APPROVAL) -> str:
+        longest = {"title": "Upgrade with Helm", "seconds": seconds, "runs": runs}
+        return shown(card(a_run(state, plan=plan(longest_step=longest))))
+
+    assert "⏱️ *Longest step* Upgrade with Helm: up to 2 min 5 s in the last 3 runs" in text(125, 3)
+    assert "⏱️ *Longest step* Upgrade with Helm: 3.1 s last time" in text(3.1, 1)
+    assert "⏱️ *Longest step* Upgrade with Helm: at most 15 min, its limit; it was not done here before" in text(900, 0)
+    assert "Longest step" not in text(900, 0, RunState.BLOCKED)
+    assert "Longest step" not in shown(card(a_run(plan=plan(longest_step=None))))
