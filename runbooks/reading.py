@@ -70,9 +70,9 @@ async def final_values(
     return FinalValues(laid, file, fingerprints.digest(laid))
 
 
-def workloads(release: StoredRelease, namespace: str) -> list[ObjectRef]:
+async def workloads(release: StoredRelease, namespace: str) -> list[ObjectRef]:
     """The workloads of a revision, hooks left out."""
-    return workload_refs(parse_objects(release.manifest), namespace)
+    return workload_refs(await asyncio.to_thread(parse_objects, release.manifest), namespace)
 
 
 def chart_version(release: StoredRelease) -> str:
@@ -131,6 +131,12 @@ class Reader:
                 way_out="Install it first, or correct release and namespace of the target.",
             )
         return found[-1]
+
+    async def objects(self, release: StoredRelease) -> tuple[Json, ...]:
+        """What stands in a revision's manifest, parsed in a thread, for it may have megabytes."""
+        parsed = partial(asyncio.to_thread, parse_objects, release.manifest)
+        found: tuple[Json, ...] = await self._context.shared.once(f"objects of revision {release.revision}", parsed)
+        return found
 
     async def offered(self) -> Sequence[ChartVersion]:
         """The versions of the chart, newest first. Raises ``Permanent`` where a source cannot list them (OCI)."""

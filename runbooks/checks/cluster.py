@@ -7,10 +7,11 @@ from typing import ClassVar
 from bot.engine.contract import CheckResult, Level, PlanContext
 from bot.errors import BotError
 from bot.kube.capacity import capacity_findings
+from bot.kube.objects import workload_refs
 from bot.kube.workloads import WorkloadHealth, health
 from runbooks.checks.findings import info, not_done, warning
 from runbooks.checks.objects import objects_of, told
-from runbooks.reading import Reader, workloads
+from runbooks.reading import Reader
 from runbooks.text import counted
 
 
@@ -45,9 +46,10 @@ class HealthNow:
 
     async def check(self, context: PlanContext) -> CheckResult:
         """A problem that was there before is a warning: the upgrade may be what mends it."""
-        release = await Reader(context).release()
+        reader = Reader(context)
+        refs = workload_refs(await reader.objects(await reader.release()), context.target.namespace)
         try:
-            found = await health(context.clients.cluster, workloads(release, context.target.namespace))
+            found = await health(context.clients.cluster, refs)
         except BotError as error:
             return not_done(Level.WARNING, "Looking at the release's health", error)
         sick = [one for one in found if not one.healthy]

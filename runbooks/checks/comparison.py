@@ -6,11 +6,13 @@ Noise is folded into a sentence each. Every value goes through the plan's maskin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bot.diff.drawn import Drawn, credentials
+from bot.diff.fields import Steps
 from bot.diff.masking import Fingerprint
-from bot.diff.objects import Kind, Live, ObjectChange, compare, counts, pairs
+from bot.diff.objects import Kind, Live, ObjectChange, Pair, compare, counts, pairs
 from bot.diff.unified import drift_lines, field_lines, noise_lines, object_text
 from bot.engine.contract import Finding, Level
 from bot.errors import BotError
@@ -26,6 +28,7 @@ from runbooks.text import counted, listed
 MOST_FIELDS = 3
 """Of one object on the card; the file has them all."""
 REPLACED, DRIFTED, REMOVED = "objects.replaced", "objects.drifted", "objects.removed"
+RENEWED = "secrets.renewed"
 _UNDOES = (
     "The upgrade sets what the chart says and leaves what was only added; put what shall stay into the target's values."
 )
@@ -40,9 +43,14 @@ class Comparison:
     text: str = field(repr=False)
 
 
-async def compared(cluster: Cluster, objects: Objects, *, namespace: str, fingerprint: Fingerprint) -> Comparison:
-    """Compare in a thread, since thousands of objects take seconds. What cannot be read is compared two ways and said."""
-    matched = pairs(objects.before, objects.after, namespace=namespace)
+async def compared(
+    cluster: Cluster, objects: Objects, *, namespace: str, fingerprint: Fingerprint, drawn: Drawn
+) -> Comparison:
+    """Compare in a thread, since thousands of objects take seconds. What cannot be read is compared two ways and said.
+
+    ``drawn`` is what the chart gives otherwise each time: folded, and a warning where it takes the place of a password.
+    """
+    matched = await asyncio.to_thread(pairs, objects.before, objects.after, namespace=namespace)
     live: dict[ObjectRef, Json | None] = {}
     try:
         there = await read_live(cluster, [pair.new or pair.old or {} for pair in matched], namespace)
@@ -50,20 +58,21 @@ async def compared(cluster: Cluster, objects: Objects, *, namespace: str, finger
         blind = there.blind
     except BotError as error:
         blind = (unseen("the objects as they are now", error),)
-    return await asyncio.to_thread(_compared, objects, live, blind, namespace, fingerprint)
+    return await asyncio.to_thread(_compared, objects, matched, live, blind, namespace, fingerprint)
 
 
 def _compared(
     objects: Objects,
+    matched: Sequence[Pair],
     live: Mapping[ObjectRef, Json | None],
     blind: Sequence[KubeFinding],
     namespace: str,
     fingerprint: Fingerprint,
+    drawn: Drawn,
 ) -> Comparison:
     changes: list[ObjectChange] = []
     pieces: list[str] = []
-    matched = pairs(objects.before, objects.after, namespace=namespace)
-    found = compare(objects.before, objects.after, namespace=namespace, live=live)
+    found = compare(objects.before, objects.after, namespace=namespace, live=live, generated=drawn)
     for pair, change in zip(matched, found, strict=True):
         changes.append(change)
         if not change.quiet:
@@ -80,6 +89,7 @@ def _compared(
     findings = (
         *told(blind),
         *(finding for change in changes for finding in _about(change, fingerprint)),
+        *(finding for change in changes for finding in _renewed(change, drawn.get(change.ref, frozenset()))),
         *_leaving(changes),
         info(_summary(numbers)),
         *(info(sentence) for sentence in folded),
@@ -104,6 +114,20 @@ def _about(change: ObjectChange, fingerprint: Fingerprint) -> Iterable[Finding]:
         more = f"; and {len(lines) - MOST_FIELDS} more in manifests.diff" if len(lines) > MOST_FIELDS else ""
         text = redact(f"{name} was changed since it was applied: {'; '.join(lines[:MOST_FIELDS])}{more}.")
         yield Finding(Level.WARNING, text, "" if change.change is Kind.REMOVED else _UNDOES, DRIFTED, name)
+
+
+def _renewed(change: ObjectChange, drawn: Collection[Steps]) -> Iterable[Finding]:
+    """A password that is there and that the upgrade replaces by another one, because the chart draws it each time."""
+    keys = credentials(change.ref, drawn)
+    if not keys or change.change in (Kind.CREATED, Kind.REMOVED) or change.live is Live.MISSING:
+        return
+    name = str(change.ref)
+    what = f"{listed(keys)} {'is' if len(keys) == 1 else 'are'}"
+    text = f"{name}: {what} drawn anew at every rendering, so the upgrade replaces what is there, and so does every later one."
+    way_out = (
+        "What was set up with the old value (a database's user, a token) refuses the new one: set it in the values."
+    )
+    yield Finding(Level.WARNING, text, way_out, RENEWED, name)
 
 
 def _leaving(changes: Iterable[ObjectChange]) -> Iterable[Finding]:

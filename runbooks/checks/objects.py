@@ -8,14 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
+from bot.diff import drawn as drawing
+from bot.diff.drawn import Drawn
+from bot.diff.templates import Templates
 from bot.engine.contract import CheckResult, Finding, Level, PlanContext
 from bot.errors import BotError
 from bot.helm.failures import RenderFailed, ValuesRefused
-from bot.helm.models import Hook, Status, StoredRelease
-from bot.helm.rendering import parse_objects
-from bot.kube.findings import KubeFinding
+from bot.helm.models import Hook, Rendered, Status, StoredRelease
+from bot.helm.rendering import objects_from, parse_objects
+from bot.kube.findings import KubeFinding, unseen
 from runbooks.checks.findings import info, not_done
 from runbooks.reading import Reader
 
@@ -50,11 +54,68 @@ def base_of(releases: Sequence[StoredRelease]) -> StoredRelease:
     return next((one for one in reversed(releases) if one.status is Status.DEPLOYED), releases[-1])
 
 
+@dataclass(frozen=True)
+class Unsteady:
+    """What the chart draws anew at each rendering; ``drawn`` is None, and ``trouble`` says why, where that is not known."""
+
+    drawn: Drawn | None
+    trouble: tuple[KubeFinding, ...] = ()
+
+
+async def unsteady_of(context: PlanContext) -> Unsteady:
+    """What is drawn among the objects of this plan. Raises what ``objects_of`` raises.
+
+    Only a chart whose templates can draw something is rendered twice, and only when what they give is not as it was.
+    """
+    found: Unsteady = await context.shared.once("unsteady", lambda: _unsteady(context))
+    return found
+
+
+async def _unsteady(context: PlanContext) -> Unsteady:
+    reader, namespace = Reader(context), context.target.namespace
+    objects, rendered, given = await objects_of(context), await reader.rendered(), await reader.given()
+    templates = given.templates
+    if templates is None or not (templates.draws or given.left_out):
+        return Unsteady({})
+    told = await asyncio.to_thread(_as_it_was, objects, rendered, templates, namespace)
+    if told and not given.left_out:
+        return Unsteady({})
+    try:
+        again = await _again(context, reader)
+    except BotError as error:
+        return Unsteady(None, (unseen("what the chart draws anew at each rendering", error),))
+    drawn = await asyncio.to_thread(drawing.drawn, objects.new, again, namespace=namespace)
+    if any("now" in functions for functions in templates.draws.values()) or given.left_out:
+        clocked = await asyncio.to_thread(drawing.clocked, objects.new, datetime.now(UTC), namespace=namespace)
+        drawn = drawing.together(drawn, clocked)
+    return Unsteady(drawn)
+
+
+def _as_it_was(objects: Objects, rendered: Rendered, templates: Templates, namespace: str) -> bool:
+    """Whether nothing that could have been drawn differs from the release: a password that the chart looks up, mostly."""
+    if templates.drawing is None:
+        return False
+    candidates = objects_from(rendered, templates.drawing)
+    return drawing.same_as_before(objects.before, candidates, namespace=namespace)
+
+
+async def _again(context: PlanContext, reader: Reader) -> tuple[Json, ...]:
+    target = context.target
+    rendered = await context.clients.helm.dry_run(
+        release=target.release,
+        namespace=target.namespace,
+        chart=(await reader.chart()).path,
+        values=(await reader.values()).file,
+        server_side=target.server_side_apply,
+    )
+    return (*rendered.objects, *await asyncio.to_thread(_hooks, rendered.hooks))
+
+
 async def _parsed(reader: Reader) -> Objects:
     await reader.release()  # says so when there is none
     base, rendered = base_of(await reader.releases()), await reader.rendered()
     before, hooks = await asyncio.gather(  # a manifest may have megabytes
-        asyncio.to_thread(parse_objects, base.manifest), asyncio.to_thread(_hooks, rendered.hooks)
+        reader.objects(base), asyncio.to_thread(_hooks, rendered.hooks)
     )
     return Objects(before, rendered.objects, hooks)
 

@@ -5,7 +5,6 @@ Objects are tried side by side. Hooks are created under another name, since Helm
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ from bot.engine.contract import Finding
 from bot.errors import BotError, Refused, Temporary
 from bot.kube.cluster import Cluster
 from bot.kube.failures import Conflict, Invalid, UnknownKind
+from bot.kube.lanes import in_lanes
 from bot.kube.objects import ref_of
 from bot.redaction import redact
 from runbooks.checks.findings import blocker, info, warning
 
 Json = dict[str, Any]
-AT_ONCE = 16
 MANAGER = "helm"
 """Helm's own field manager: the name of its program."""
 MOST = 12
@@ -38,16 +37,13 @@ class Rehearsal:
 
     async def all(self, objects: Sequence[Json], hooks: Sequence[Json]) -> list[Finding]:
         """Every refusal and every warning of the API server, objects side by side."""
-        gate = asyncio.Semaphore(AT_ONCE)
         own_kinds = {_defined(obj) for obj in objects if obj.get("kind") == "CustomResourceDefinition"}
 
-        async def one(obj: Json, *, hook: bool) -> list[Finding]:
-            async with gate:
-                return await self._one(obj, own_kinds, hook=hook)
+        async def one(tried: tuple[Json, bool]) -> list[Finding]:
+            obj, hook = tried
+            return await self._one(obj, own_kinds, hook=hook)
 
-        found = await asyncio.gather(
-            *(one(obj, hook=False) for obj in objects), *(one(obj, hook=True) for obj in hooks)
-        )
+        found = await in_lanes(one, [*((obj, False) for obj in objects), *((obj, True) for obj in hooks)])
         return [finding for findings in found for finding in findings]
 
     async def _one(self, obj: Json, own_kinds: set[str], *, hook: bool) -> list[Finding]:

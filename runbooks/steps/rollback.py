@@ -95,7 +95,7 @@ class HelmRollback:
             release = await context.clients.releases.current()
         except BotError as error:
             return (Evidence("The release could not be read", str(error)),)
-        return await evidence.of_workloads(context.clients.cluster, workloads(release, context.target.namespace))
+        return await evidence.of_workloads(context.clients.cluster, await workloads(release, context.target.namespace))
 
 
 def _wanted(context: StepContext, params: RollbackParams) -> int:

@@ -37,7 +37,7 @@ class RolloutWatch(ReadingStep):
         release = await context.clients.releases.current()
         result = await watch_rollout(
             context.clients.cluster,
-            workloads(release, context.target.namespace),
+            await workloads(release, context.target.namespace),
             # before the engine's own limit, which would end it without a reason
             deadline=min(params.deadline.total_seconds(), context.timeout.total_seconds() * 0.9),
             give_up_after=params.give_up_after.total_seconds(),

@@ -120,7 +120,7 @@ def _ref(name: str, namespace: str) -> ObjectRef:
 async def _report(context: StepContext) -> tuple[HealthReport, str]:
     """The report, and the application's version of the newest revision."""
     release = await context.clients.releases.current()
-    refs = tuple(workloads(release, context.target.namespace))
+    refs = tuple(await workloads(release, context.target.namespace))
     report = await take_report(context.clients.cluster, context.clients.access, checkup_of(context.target, refs))
     return report, app_version(release)
 

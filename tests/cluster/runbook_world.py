@@ -107,7 +107,7 @@ class World:
 
     async def settled(self) -> None:
         """Wait until everything of the newest revision runs."""
-        refs = workloads(await self.clients.releases.current(), self.namespace)
+        refs = await workloads(await self.clients.releases.current(), self.namespace)
         result = await watch_rollout(self.clients.cluster, refs, deadline=90)
         assert result.ready, result.stuck
 
