@@ -19,8 +19,10 @@ def buttons(run: RunRecord) -> tuple[Button, ...]:
     """What the card's buttons are now. Of a long checklist only the next items have theirs."""
     made: list[Button] = []
     ticks = 0
-    for offer in offers(run):
+    for number, offer in enumerate(offers(run), start=1):
         action = _PREFIX + offer.kind.value
+        if offer.kind is OfferKind.ASK:
+            action = f"{action}.{number}"
         if offer.kind is OfferKind.TICK:
             ticks += 1
             if ticks > TICKS:

@@ -5,10 +5,11 @@ Permission is checked here, at the moment of the click; the policy of the run it
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from bot.engine.desk import Desk
-from bot.engine.offers import OfferKind, offers
+from bot.engine.desk import Ask, Desk
+from bot.engine.offers import OfferKind, asking, offers
 from bot.errors import Refused
 from bot.settings import Permission
 from bot.slack import words
@@ -43,6 +44,8 @@ class Presses:
         user = str(body["user"]["id"])
         message = str((body.get("container") or {}).get("message_ts") or "")
         key = f"click:{mark}:{kind.value}:{message}:{user}"
+        if kind is OfferKind.ASK:
+            return await self._ask(mark, user=user, key=key, trigger=str(body.get("trigger_id") or ""))
         run = await self.press(kind, mark, user=user, key=key)
         if run.id != mark.partition(":")[0] and kind is OfferKind.RETRY:
             return answers.said(f"It is planned anew as run `{run.id}`; its card is in <#{run.channel}>.")
@@ -70,8 +73,22 @@ class Presses:
                 return await self._desk.roll_back(run_id, user=user, key=key, channel=run.channel)
             case OfferKind.TICK:
                 return await self._desk.tick(mark, user=user)
-            case OfferKind.OVERRIDE | OfferKind.SUPPLY:
+            case OfferKind.OVERRIDE | OfferKind.SUPPLY | OfferKind.ASK:
                 raise Refused("This needs its dialog.", way_out="Press its button on the card.")
+
+    async def _ask(self, mark: str, *, user: str, key: str, trigger: str) -> SlackMessage:
+        """Asks for the run that an answer offers, in the answer's own channel. Two taps are one run, unless that is over."""
+        answer = await self._desk.run(mark.partition(":")[0])
+        wanted = asking(answer, mark)
+        if wanted is None:
+            raise Refused("This button offers nothing any more.", way_out="Ask again for what it stands on.")
+        permission = self._vocabulary.permission(self._desk.runbooks.text(wanted.runbook))
+        await self._permissions.require(user, permission, answer.target)
+        ask = Ask(wanted.runbook, answer.target, wanted.inputs, user=user, channel=answer.channel, key=key)
+        run = await self._desk.ask(ask)
+        if run.state.over:
+            run = await self._desk.ask(replace(ask, key=f"{key}:{trigger}"))
+        return answers.said(f"It is planned as run `{run.id}`; its card is in <#{run.channel}>.")
 
     async def permitted(self, kind: OfferKind, run_id: str, *, user: str) -> RunRecord:
         """The run, if the person may do this to it; raises ``Refused`` otherwise.

@@ -49,6 +49,7 @@ _FORMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "plan": ("plan VERSION", ("version",)),
     "upgrade": ("upgrade VERSION", ("version",)),
     "rollback": ("rollback [REVISION]", ("revision",)),
+    "unlock": ("unlock", ()),
 }
 
 

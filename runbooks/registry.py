@@ -19,7 +19,8 @@ from runbooks.checks.version import ChartVersionCheck
 from runbooks.checks.versions import ApiVersions
 from runbooks.steps.backup import PostgresBackup, QdrantSnapshot
 from runbooks.steps.differences import ChangelogReport, DiffReport
-from runbooks.steps.reports import HistoryReport, StatusReport, VersionsReport
+from runbooks.steps.history import HistoryReport
+from runbooks.steps.reports import StatusReport, VersionsReport
 from runbooks.steps.rollback import HelmRollback
 from runbooks.steps.rollout import RolloutWatch
 from runbooks.steps.tests import HelmTest

@@ -15,6 +15,7 @@ from bot.helm.releases import went_well
 
 LABEL = "aeterna-bot-intent"
 _ROLLBACK = re.compile(r"rollback to (\d+)", re.IGNORECASE)
+_MARK = re.compile(r"aeterna-bot run (?P<run>[\w-]+): (?P<what>.*)", re.DOTALL)
 _GOOD = (Status.DEPLOYED, Status.SUPERSEDED)
 
 
@@ -37,6 +38,20 @@ def is_ours(revision: Revision, run: RunInfo) -> bool:
     if revision.description.startswith(mark(run, "")):
         return True
     return revision.labels.get(LABEL) == f"{run.id}.{revision.revision - 1}"
+
+
+def made_by(revision: Revision) -> str | None:
+    """The run whose mark the revision carries; None where somebody else made it."""
+    if match := _MARK.match(revision.description):
+        return match["run"]
+    run, _, before = revision.labels.get(LABEL, "").rpartition(".")
+    return run if run and before == str(revision.revision - 1) else None
+
+
+def purpose(revision: Revision) -> str:
+    """Why it was made: our own words without the mark, else Helm's description."""
+    match = _MARK.match(revision.description)
+    return match["what"] if match else revision.description
 
 
 def newest(history: Sequence[Revision]) -> Revision | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from bot.settings import Permission
 from bot.store.records import RunRecord, RunState, StepState
@@ -25,6 +26,7 @@ class OfferKind(StrEnum):
     OVERRIDE = "override"  # opens a dialog
     SUPPLY = "supply"  # opens a dialog
     TICK = "tick"
+    ASK = "ask"  # for another run, which is planned and approved as if somebody had typed it
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,24 @@ def plan_mark(run: RunRecord) -> str:
     return f"{run.id}:{run.plan.digest[:12]}" if run.plan else run.id
 
 
+@dataclass(frozen=True)
+class Asking:
+    """A run that an answer offers to ask for: facts ``offers`` of its last outcome."""
+
+    runbook: str
+    inputs: Mapping[str, str]
+
+
+def asking(run: RunRecord, value: str) -> Asking | None:
+    """What the button with this value (``RUN:NUMBER``) asks for."""
+    number = value.partition(":")[2]
+    found = _asked(run)
+    if not number.isdecimal() or int(number) >= len(found):
+        return None
+    one = found[int(number)]
+    return Asking(str(one["runbook"]), {str(key): str(text) for key, text in one["inputs"].items()})
+
+
 def offers(run: RunRecord) -> tuple[Offer, ...]:
     """The buttons that make sense now, in the order in which they stand."""
     match run.state:
@@ -77,7 +97,7 @@ def offers(run: RunRecord) -> tuple[Offer, ...]:
             retry = Offer(OfferKind.RETRY, "Retry", run.id, Permission.UPGRADE, style="primary")
             return (retry, *_roll_back(run), stop)
         case RunState.SUCCEEDED:
-            return (*_ticks(run, "after"), *_roll_back(run))
+            return (*_ticks(run, "after"), *_roll_back(run), *_asks(run))
         case RunState.FAILED | RunState.CANCELLED:
             return (*_roll_back(run), *_again(run)) if touched(run) else _again(run)
         case RunState.BLOCKED:
@@ -118,6 +138,20 @@ def _ticks(run: RunRecord, when: str) -> tuple[Offer, ...]:
     )
 
 
+def _asks(run: RunRecord) -> tuple[Offer, ...]:
+    """One button a run that an answer offers: the history's ways back."""
+    return tuple(
+        Offer(OfferKind.ASK, str(one["label"])[:75], f"{run.id}:{number}", _permission(str(one["runbook"])))
+        for number, one in enumerate(_asked(run))
+    )
+
+
+def _asked(run: RunRecord) -> list[Mapping[str, Any]]:
+    facts = (run.steps[-1].outcome or {}).get("facts") if run.steps and not run.mutates else None
+    found = facts.get("offers") if isinstance(facts, Mapping) else None
+    return list(found) if isinstance(found, list) else []
+
+
 def _supply(run: RunRecord) -> tuple[Offer, ...]:
     """Values that the new chart misses can be given in a dialog."""
     if run.plan is None or not run.plan.facts.get("missing_values"):
@@ -136,4 +170,8 @@ def _override(run: RunRecord) -> tuple[Offer, ...]:
 
 def _asking(run: RunRecord) -> Permission:
     """The permission that asking for such a run needs."""
-    return Permission(run.runbook) if run.runbook in set(Permission) else Permission.UPGRADE
+    return _permission(run.runbook)
+
+
+def _permission(runbook: str) -> Permission:
+    return Permission(runbook) if runbook in set(Permission) else Permission.UPGRADE

@@ -9,6 +9,7 @@ from bot.store.records import RunState, StepState
 RUNBOOKS: Mapping[str, tuple[str, str]] = {
     "upgrade": ("🚀", "Upgrade"),
     "rollback": ("↩️", "Roll back"),
+    "unlock": ("🔓", "Unlock"),
     "verify": ("🩺", "Verify"),
     "status": ("📋", "Status of"),
     "history": ("🕘", "History of"),

@@ -23,7 +23,6 @@ from bot.helm.models import StoredRelease
 from bot.redaction import redact
 from bot.services.checkup import take_report
 from bot.services.health import HealthReport
-from runbooks import revisions
 from runbooks.reading import above, chart_version, newest_upgrade, same_version, stored_releases, workloads
 from runbooks.steps.common import Params, ReadingStep
 from runbooks.steps.verify import checkup_of
@@ -44,7 +43,7 @@ class StatusReport(ReadingStep):
         """What cannot be read, but for the release itself, is said in the report."""
         clients, target = context.clients, context.target
         release = await clients.releases.current()
-        refs = tuple(await workloads(release, target.namespace))
+        refs = tuple(workloads(release, target.namespace))
         report, newer = await asyncio.gather(
             take_report(clients.cluster, clients.access, checkup_of(target, refs, traffic=False)),
             _newer(context, release),
@@ -65,40 +64,6 @@ class StatusReport(ReadingStep):
                 "healthy": healthy,
             },
             warning=not healthy or release.status.value != "deployed",
-        )
-
-
-class HistoryReport(ReadingStep):
-    """Every revision that Helm keeps, newest first, and which one a rollback would take."""
-
-    name: ClassVar[str] = "report.history"
-    title: ClassVar[str] = "History"
-    timeout: ClassVar[timedelta] = timedelta(minutes=1)
-    params: ClassVar[type[BaseModel]] = Params
-
-    async def run(self, context: StepContext, params: Params, intent: Facts) -> Outcome:
-        """Raises ``ReleaseNotFound`` without a release."""
-        history = await context.clients.releases.history()
-        rows = [
-            (
-                str(one.revision),
-                one.chart.version,
-                one.chart.app_version or "–",
-                one.status.value,
-                when(one.updated),
-                redact(one.description),
-            )
-            for one in reversed(history)
-        ]
-        good = revisions.good_revisions(history)
-        count, name = counted(len(history), "revision"), context.target.release
-        back = f"a rollback goes to {good[0].revision} ({good[0].chart.version})" if good else "none to roll back to"
-        return Outcome(
-            summary=f"{count} of {name}; {back}.",
-            facts={
-                "report": [table("Revisions", ("Revision", "Chart", "App", "Status", "When", "Description"), rows)],
-                "rollback_to": {"revision": good[0].revision, "version": good[0].chart.version} if good else None,
-            },
         )
 
 

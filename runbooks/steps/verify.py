@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from bot.engine.contract import Facts, Outcome, StepContext
 from bot.errors import Evidence, Permanent
+from bot.helm.models import StoredRelease
 from bot.kube.objects import ObjectRef
 from bot.redaction import redact
 from bot.services.checkup import Checkup, take_report
@@ -24,6 +25,8 @@ from runbooks.text import counted, section, table
 
 BASELINE = "baseline"
 """The fact under which the report before a change is kept."""
+UNHEALTHY = "The release is not healthy."
+"""How the summary of a verification begins that found something wrong, rather than not being able to look."""
 _PAUSE = 2.0
 _VERSIONS = {"Deployment": "apps/v1", "StatefulSet": "apps/v1", "DaemonSet": "apps/v1"}
 
@@ -38,12 +41,12 @@ class VerifyBaseline(ReadingStep):
 
     async def run(self, context: StepContext, params: Params, intent: Facts) -> Outcome:
         """The report as a fact, for ``verify.release``."""
-        report, expected = await _report(context)
-        wrong = problems(report, expected_version=expected)
+        report, release = await _report(context)
+        wrong = problems(report, expected_version=app_version(release))
         told = f"{counted(len(wrong), 'problem')} before the change" if wrong else "Healthy before the change"
         return Outcome(
             summary=f"{told}: {_short(report)}.",
-            facts={BASELINE: report.to_json()},
+            facts={BASELINE: report.to_json(), "revision": release.revision},
             evidence=(Evidence("Baseline", _lines(report, wrong, context.target)),),
             warning=bool(wrong),
         )
@@ -70,8 +73,8 @@ class VerifyRelease(ReadingStep):
         loop = asyncio.get_running_loop()
         end = loop.time() + params.patience.total_seconds()
         while True:
-            report, current = await _report(context)
-            wanted = params.version or str(context.plan.get("new_app_version") or current)
+            report, release = await _report(context)
+            wanted = params.version or str(context.plan.get("new_app_version") or app_version(release))
             expected = wanted.removeprefix("v") or None
             wrong = _problems(report, expected, baseline, context.target)
             if not wrong or loop.time() + _PAUSE > end:
@@ -82,11 +85,15 @@ class VerifyRelease(ReadingStep):
         if wrong:
             told = " ".join(_sentence(one) for one in wrong[:3])
             more = f" And {len(wrong) - 3} more." if len(wrong) > 3 else ""
-            raise Permanent(f"The release is not healthy. {told}{more}", way_out=_way_out(context), evidence=(lines,))
+            raise Permanent(f"{UNHEALTHY} {told}{more}", way_out=_way_out(context), evidence=(lines,))
         unwired = report.memory is not None and report.memory.outcome != "ok"
         return Outcome(
             summary=f"Healthy: {_short(report)}.",
-            facts={"versions": list(report.versions), "report": _sections(report, context.target, baseline)},
+            facts={
+                "revision": release.revision,
+                "versions": list(report.versions),
+                "report": _sections(report, context.target, baseline),
+            },
             evidence=(lines,),
             warning=unwired or bool(report.memory and not report.memory.cleaned_up),
         )
@@ -117,12 +124,12 @@ def _ref(name: str, namespace: str) -> ObjectRef:
     return ObjectRef(_VERSIONS.get(kind, "apps/v1"), kind, rest, namespace)
 
 
-async def _report(context: StepContext) -> tuple[HealthReport, str]:
-    """The report, and the application's version of the newest revision."""
+async def _report(context: StepContext) -> tuple[HealthReport, StoredRelease]:
+    """The report, and the newest revision, which it is about."""
     release = await context.clients.releases.current()
-    refs = tuple(await workloads(release, context.target.namespace))
+    refs = tuple(workloads(release, context.target.namespace))
     report = await take_report(context.clients.cluster, context.clients.access, checkup_of(context.target, refs))
-    return report, app_version(release)
+    return report, release
 
 
 def _way_out(context: StepContext) -> str:

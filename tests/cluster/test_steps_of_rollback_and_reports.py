@@ -112,10 +112,12 @@ async def test_a_report_about_no_release_says_so(world: World) -> None:
 
 async def test_history_lists_the_revisions_newest_first_and_where_a_rollback_goes(upgraded: World) -> None:
     outcome = await upgraded.do("report.history")
-    assert outcome.summary == "2 revisions of aeterna; a rollback goes to 1 (0.1.0)."
-    header, newest, oldest = outcome.facts["report"][0]["rows"]
-    assert header == ["Revision", "Chart", "App", "Status", "When", "Description"]
-    assert (newest[:2], oldest[:2]) == (["2", "0.2.1"], ["1", "0.1.0"])
+    assert outcome.summary == "2 revisions of aeterna; a rollback goes to 1 (0.1.0, never verified by me)."
+    newest, why, oldest, _ = outcome.facts["report"][0]["text"].splitlines()
+    assert (newest, oldest) == ("`2` 0.2.1 · runs now", "`1` 0.1.0 · superseded")
+    assert "Upgrade complete · <!date^" in why
+    (offer,) = outcome.facts["offers"]
+    assert offer == {"runbook": "rollback", "inputs": {"revision": "1"}, "label": "Roll back to 1 (0.1.0)"}
 
 
 async def test_versions_lists_what_can_be_reached_newest_first(world: World) -> None:
