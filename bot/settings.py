@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from bot import yamlfile
+from bot import components, yamlfile
+from bot.components import Component
 from bot.errors import UserMistake
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -140,25 +141,6 @@ class VectorStoreSection(_Section):
     port: int = 6333
 
 
-class Component(_Section):
-    """One component of the release: the workloads that make it up, as names with ``{release}`` filled in."""
-
-    workloads: tuple[str, ...] = ()  # "Deployment/{release}"
-    server: bool = False  # its pods answer the verify probes
-
-
-AETERNA_COMPONENTS: dict[str, dict[str, Any]] = {
-    # facts of the charts 0.1.0 to 0.8.0-rc.12, whose selectors and names never change
-    "server": {"workloads": ["Deployment/{release}"], "server": True},
-    "opal-server": {"workloads": ["StatefulSet/{release}-opal-server"]},
-    "cedar-agent": {"workloads": ["Deployment/{release}-cedar-agent"]},
-    "opal-fetcher": {"workloads": ["Deployment/{release}-opal-fetcher"]},
-    "postgres": {"workloads": ["Cluster/{release}-cnpg"]},
-    "qdrant": {"workloads": ["StatefulSet/{release}-qdrant"]},
-    "dragonfly": {"workloads": ["Deployment/{release}-dragonfly"]},
-}
-
-
 class Target(_Section):
     """A release in a cluster that the bot looks after."""
 
@@ -180,8 +162,13 @@ class Target(_Section):
     @classmethod
     def _ship_components(cls, data: Any) -> Any:
         if isinstance(data, Mapping):
-            data = {**data, "components": {**AETERNA_COMPONENTS, **(data.get("components") or {})}}
+            data = {**data, "components": components.with_shipped(data.get("components"))}
         return data
+
+    @model_validator(mode="after")
+    def _needs(self) -> Target:
+        components.check_needs(self.components)
+        return self
 
     def server_workloads(self) -> tuple[str, ...]:
         """``Kind/name`` of the workloads whose pods answer the verify probes."""

@@ -55,6 +55,7 @@ def test_the_shipped_components_are_there_and_can_be_changed_one_by_one(tmp_path
     prod = settings(tmp_path, changed).config.target("prod")
     assert prod is not None
     assert prod.components["qdrant"].workloads == ("StatefulSet/vectors",)
+    assert prod.components["qdrant"].data, "what is not said stays as it was shipped"
     assert set(prod.components) >= {"server", "opal-server", "cedar-agent", "postgres"}
 
 
@@ -69,6 +70,12 @@ def test_the_shipped_components_are_there_and_can_be_changed_one_by_one(tmp_path
         ("name: prod", "name: Prod!", r"yaml:3: targets.0.name"),
         ('repo: "https://charts.example/aeterna"', "oci: oci://x, path: y", r"name exactly one of repo, oci and path"),
         ("values: [values.yaml]", "values: [nowhere.yaml]", r"there is no file .*nowhere.yaml"),
+        (
+            "namespace: aeterna",
+            "namespace: a\n    components: {x: {needs: [y]}}",
+            r"x needs 'y', which is no component",
+        ),
+        ("namespace: aeterna", "namespace: a\n    components: {x: {needs: [x]}}", r"each other in a circle: x → x"),
         ("slack:", "slack:\n  mode: http\nslack:", r"'slack' is written twice"),
         ("name: prod", "name: &a prod\n    release: *a", r"aliases are not used"),
         ("targets:", "targets: [", r"not valid YAML"),
