@@ -58,7 +58,7 @@ async def compared(
         blind = there.blind
     except BotError as error:
         blind = (unseen("the objects as they are now", error),)
-    return await asyncio.to_thread(_compared, objects, matched, live, blind, namespace, fingerprint)
+    return await asyncio.to_thread(_compared, objects, matched, live, blind, namespace, fingerprint, drawn)
 
 
 def _compared(
