@@ -73,6 +73,8 @@ class Given:
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     subcharts: tuple[Subchart, ...] = ()
     kept: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    left_out: tuple[str, ...] = ()
+    """Templates and definitions that were too much to be read."""
 
 
 def given_of(chart: PulledChart, values: Mapping[str, Json]) -> Given:
@@ -90,6 +92,7 @@ def given_of(chart: PulledChart, values: Mapping[str, Json]) -> Given:
         subcharts=tuple(on),
         # Without dependencies in its Chart.yaml a chart is kept as it came (Helm 4.3.1, processImportValues).
         kept=_beneath(chart.values, on) if chart.metadata.get("dependencies") else chart.values,
+        left_out=parts.left_out,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
@@ -134,6 +134,38 @@ def _item(obj: Json, step: Item) -> Json:
         if isinstance(item, dict) and tuple(_part(item, name) for name in step.by) == step.at:
             return item
     return ABSENT
+
+
+def without(obj: Json, paths: Iterable[Steps]) -> Json:
+    """A copy of ``obj`` without what stands at these paths; a map that is left empty goes too, a numbered item becomes null."""
+    for steps in paths:
+        obj = _removed(obj, steps)
+    return obj
+
+
+def _removed(obj: Json, steps: Steps) -> Json:
+    step, rest = steps[0], steps[1:]
+    if isinstance(step, Item):
+        return _removed_item(obj, step, rest) if isinstance(obj, list) else obj
+    if not isinstance(obj, dict) or step not in obj:
+        return obj
+    below: Json = _removed(obj[step], rest) if rest else {}
+    left = {key: value for key, value in obj.items() if key != step}
+    return left if not rest or below == {} else {**left, step: below}
+
+
+def _removed_item(obj: list[Json], step: Item, rest: Steps) -> list[Json]:
+    if not step.by:
+        at = step.at[0]
+        return [
+            (_removed(value, rest) if rest else None) if at == number else value for number, value in enumerate(obj)
+        ]
+    keyed = items(obj)
+    if not keyed or step not in keyed[0]:
+        return obj
+    if not rest:
+        return [value for item, value in keyed[0].items() if item != step]
+    return [_removed(value, rest) if item == step else value for item, value in keyed[0].items()]
 
 
 def same(one: Json, other: Json) -> bool:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import enum
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bot.diff.fields import Steps, written
-from bot.diff.values import Json
 
 _VERSION_LABELS = frozenset({"helm.sh/chart", "app.kubernetes.io/version", "chart"})
 _CHECKSUM = re.compile(r"(^|[/.-])(checksum|sha256|sha1|hash|rollme)([/.-]|$)", re.IGNORECASE)
@@ -34,7 +33,6 @@ class Noise(enum.StrEnum):
 _WORDS = {
     Noise.CHECKSUM: "the checksum of other objects",
     Noise.LABELS: "labels that name the chart and its version",
-    Noise.GENERATED: "values that the chart draws at random each time it is rendered",
     Noise.ORDER: "the order of a list, where it means nothing",
     Noise.SPELLING: "another spelling of the same amount, or nothing said in another way",
     Noise.AUTOSCALED: "a replica count that belongs to the autoscaler",
@@ -81,11 +79,16 @@ def sentences(folded: Iterable[tuple[str, Sequence[Folded]]]) -> list[str]:
             if one.restarts:
                 restarted.setdefault(one.why, set()).add(name)
     return [
-        f"{_counted(fields[why], 'difference')} folded in {_counted(len(objects[why]), 'object')}: {_WORDS[why]}"
-        f"{_restarting(restarted.get(why, set()))}."
+        f"{_said(why, fields[why], len(objects[why]))}{_restarting(restarted.get(why, set()))}."
         for why in Noise
         if why in fields
     ]
+
+
+def _said(why: Noise, fields: int, objects: int) -> str:
+    if why is Noise.GENERATED:
+        return f"Generated anew at every rendering: {_counted(fields, 'value')} of {_counted(objects, 'object')}"
+    return f"{_counted(fields, 'difference')} folded in {_counted(objects, 'object')}: {_WORDS[why]}"
 
 
 def _restarting(names: set[str]) -> str:
@@ -98,20 +101,3 @@ def _restarting(names: set[str]) -> str:
 
 def _counted(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def unsteady(first: Json, second: Json) -> frozenset[Steps]:
-    """Where two renderings of the same chart with the same values differ: what the chart draws at random, as data of Secrets
-    and in the maps and plain fields of other objects. Give it to ``compare_object`` as ``generated``.
-    """
-    return frozenset(_unsteady((), first, second))
-
-
-def _unsteady(steps: Steps, first: Json, second: Json) -> Iterable[Steps]:
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        for key in first.keys() & second.keys():
-            yield from _unsteady(
-                (*steps, "data" if key == "stringData" and not steps else str(key)), first[key], second[key]
-            )
-    elif first != second:
-        yield steps

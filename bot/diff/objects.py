@@ -126,8 +126,8 @@ def compare_object(
 ) -> ObjectChange:
     """What happens to one object, and what happened to it since.
 
-    ``live`` is the object as the API server has it. ``generated`` are paths that the chart draws at random (see
-    ``noise.unsteady``), ``immutable`` dotted paths beyond those that Kubernetes' own kinds have.
+    ``live`` is the object as the API server has it. ``generated`` are paths that the chart draws anew at each rendering (see
+    ``bot.diff.drawn``), ``immutable`` dotted paths beyond those that Kubernetes' own kinds have.
     """
     old, new = plain(pair.old), plain(pair.new)
     seen = plain(live, keep_managers=True) if isinstance(live, Mapping) else None

@@ -32,7 +32,7 @@ _DOT = re.compile(r"(?<![\w)\]\"$.])\.(?![\w.])")
 _ONE = re.compile(r"\$?\.Values((?:\.\w+)+)")
 _TRUTHS = {"true": True, "false": False}
 _DRAWS = re.compile(
-    r"\b(rand(?:AlphaNum|Alpha|Numeric|Ascii|Bytes|Int)|gen(?:CA|SelfSignedCert|SignedCert)(?:WithKey)?|genPrivateKey"
+    r"(?<![.\w$"])(rand(?:AlphaNum|Alpha|Numeric|Ascii|Bytes|Int)|gen(?:CA|SelfSignedCert|SignedCert)(?:WithKey)?|genPrivateKey"
     r"|uuidv4|htpasswd|bcrypt|encryptAES|shuffle|now)\b"
 )
 """Functions of Helm's templates that give something else each time (Sprig 3, Helm 4.3.1); ``htpasswd`` by its salt."""
@@ -71,13 +71,22 @@ class Templates:
         self._idle = frozenset(idle)
         self._libraries = frozenset(libraries)
         self.demands: list[Demand] = []
-        self.draws: set[str] = set()
-        """The functions among them that give something else at each rendering (``randAlphaNum``, ``now``)."""
+        self.draws: dict[str, set[str]] = {}
+        """By template, the functions that give something else at each rendering (``randAlphaNum``, ``now``)."""
+        self.shared: set[str] = set()
+        """Templates that define what others include."""
         for name in sorted(texts):
             self._scan(name, _COMMENT.sub("", texts[name]))
 
     def __bool__(self) -> bool:
         return bool(self._read)
+
+    @property
+    def drawing(self) -> frozenset[str] | None:
+        """The templates whose objects may have values that are drawn anew; None when it may be any, since what draws them
+        can be included.
+        """
+        return None if self.shared & self.draws.keys() else frozenset(self.draws)
 
     def reads(self, path: Path) -> bool:
         """Whether a template reads the value at ``path``: itself, a part of it, or a map around it as a whole.
@@ -104,7 +113,10 @@ class Templates:
             self._handed_on(prefix, action, named, blocks)
             if name not in self._idle:
                 self.demands.extend(_demands(prefix, name, action, tuple(one for block in blocks for one in block)))
-                self.draws.update(_DRAWS.findall(_TEXT.sub("", action)))
+                if found := _DRAWS.findall(_TEXT.sub("", action)):
+                    self.draws.setdefault(name, set()).update(found)
+                if action.startswith("define"):
+                    self.shared.add(name)
             _enter(blocks, action)
 
     def _references(self, prefix: Path, action: str) -> None:

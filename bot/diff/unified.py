@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from bot.diff.fields import Item, Steps, items
+from bot.diff.fields import Item, items, without
 from bot.diff.masking import Fingerprint, masked, shown
 from bot.diff.noise import Noise, sentences
 from bot.diff.objects import Kind, Live, ObjectChange, Pair, plain
@@ -27,7 +27,7 @@ def object_text(pair: Pair, change: ObjectChange, fingerprint: Fingerprint, *, l
     folded = [one.steps for one in change.noise if one.why in _DROPPED]
     old, new = plain(pair.old), plain(pair.new)
     if old is not None and new is not None:
-        old, new = _cut(old, folded), _cut(new, folded)
+        old, new = without(old, folded), without(new, folded)
         new = aligned(old, new)
     label = _label(change)
     return _diff(masked(old, fingerprint), masked(new, fingerprint), label, lines)
@@ -106,27 +106,6 @@ def _diff(old: Json, new: Json, label: str, lines: int) -> str:
     was, now = _yaml(old), _yaml(new)
     text = difflib.unified_diff(was, now, f"{label} now", f"{label} then", lineterm="", n=lines)
     return "\n".join(text)
-
-
-def _cut(obj: Json, paths: list[Steps]) -> Json:
-    for steps in paths:
-        obj = _removed(obj, steps)
-    return obj
-
-
-def _removed(obj: Json, steps: Steps) -> Json:
-    """A copy of ``obj`` without what stands at ``steps``; a map that is left empty goes too."""
-    step, rest = steps[0], steps[1:]
-    if isinstance(step, Item):
-        keyed = items(obj) if isinstance(obj, list) else None
-        if not keyed or step not in keyed[0]:
-            return obj
-        return [_removed(value, rest) if item == step else value for item, value in keyed[0].items()]
-    if not isinstance(obj, dict) or step not in obj:
-        return obj
-    below: Json = _removed(obj[step], rest) if rest else {}
-    left = {key: value for key, value in obj.items() if key != step}
-    return left if not rest or below == {} else {**left, step: below}
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from bot.helm.models import Hook, Json, Release, Rendered
@@ -41,6 +42,19 @@ def parse_objects(manifest: str) -> tuple[Json, ...]:
             items = document.get("items") if str(document.get("kind", "")).endswith("List") else None
             objects.extend([i for i in items if isinstance(i, dict)] if isinstance(items, list) else [document])
     return tuple(objects)
+
+
+def objects_from(rendered: Rendered, templates: Collection[str]) -> tuple[Json, ...]:
+    """Objects and hooks that come from these templates, by their paths in the chart (``templates/x.yaml``)."""
+    wanted: list[Json] = []
+    for part in _documents(rendered.manifest):
+        source = _SOURCE.search(part)
+        if source and source["path"].partition("/")[2] in templates:
+            wanted += parse_objects(part)
+    for hook in rendered.hooks:
+        if hook.path.partition("/")[2] in templates:
+            wanted += parse_objects(hook.manifest)
+    return tuple(wanted)
 
 
 def _documents(text: str) -> list[str]:

@@ -9,15 +9,17 @@ import asyncio
 from typing import ClassVar
 
 from bot.diff import manifests
-from bot.engine.contract import CheckResult, Level, PlanContext
+from bot.engine.contract import CheckResult, Finding, Level, PlanContext
 from bot.errors import BotError, Evidence
 from bot.helm.failures import ReleasePending, RenderFailed, ValuesRefused
 from bot.helm.models import StoredRelease
-from runbooks.checks.comparison import compared
-from runbooks.checks.findings import blocker, not_done
-from runbooks.checks.objects import Objects, objects_of
+from runbooks.checks.comparison import Comparison, compared
+from runbooks.checks.findings import blocker, not_done, warning
+from runbooks.checks.objects import Objects, Unsteady, objects_of, told, unsteady_of
 from runbooks.checks.rehearsal import MOST, Rehearsal
+from runbooks.demands import Given
 from runbooks.reading import Reader
+from runbooks.text import listed
 
 
 class ManifestsDryRun:
@@ -42,13 +44,13 @@ class ManifestsDryRun:
         except BotError as error:
             return not_done(Level.BLOCKER, "Rendering the chart", error)
         cluster, server_side = context.clients.cluster, _server_side(context, release)
-        tried, found = await asyncio.gather(
+        tried, (unsteady, found) = await asyncio.gather(
             Rehearsal(cluster, namespace, server_side=server_side).all(objects.after, objects.hooks),
-            compared(cluster, objects, namespace=namespace, fingerprint=reader.fingerprint),
+            _compared(context, objects),
         )
         numbers = found.numbers
         return CheckResult(
-            findings=(*tried, *found.findings),
+            findings=(*tried, *told(unsteady.trouble), *found.findings, *_left_out(await reader.given())),
             facts={
                 "objects_created": numbers["created"],
                 "objects_changed": numbers["changed"] + numbers["replaced"],
@@ -57,15 +59,38 @@ class ManifestsDryRun:
                 "server_side": context.target.server_side_apply,
             },
             bindings={
-                "manifest": await asyncio.to_thread(_digest, context, objects),
+                "manifest": await asyncio.to_thread(_digest, context, objects, unsteady),
                 "apply mode": "server-side" if server_side else "client-side",
             },
             files=(Evidence("manifests.diff", found.text),) if found.text else (),
         )
 
 
-def _digest(context: PlanContext, objects: Objects) -> str:
-    return context.clients.fingerprints.digest(manifests.steady(objects.new))
+async def _compared(context: PlanContext, objects: Objects) -> tuple[Unsteady, Comparison]:
+    """The comparison with what is there, and what of the new manifest is drawn anew each time and so compares with nothing."""
+    unsteady = await unsteady_of(context)
+    found = await compared(
+        context.clients.cluster,
+        objects,
+        namespace=context.target.namespace,
+        fingerprint=Reader(context).fingerprint,
+        drawn=unsteady.drawn or {},
+    )
+    return unsteady, found
+
+
+def _digest(context: PlanContext, objects: Objects, unsteady: Unsteady) -> str:
+    namespace = context.target.namespace
+    return context.clients.fingerprints.digest(manifests.steady(objects.new, unsteady.drawn, namespace=namespace))
+
+
+def _left_out(given: Given) -> tuple[Finding, ...]:
+    if not given.left_out:
+        return ()
+    text = (
+        f"The chart's templates are too much to be read whole: {listed(given.left_out)} were left out of the forecasts."
+    )
+    return (warning(text, "Rendering and rehearsal are not concerned."),)
 
 
 def _server_side(context: PlanContext, release: StoredRelease) -> bool:

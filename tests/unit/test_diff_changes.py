@@ -11,6 +11,7 @@ from bot.diff import manifests
 from bot.diff.changelog import most_urgent_first, parse_changes, versions_between
 from bot.diff.migrations import crossed, load_notes
 from bot.errors import UserMistake
+from bot.kube.objects import ref_of
 from runbooks.registry import MIGRATIONS
 
 
@@ -74,9 +75,14 @@ def _object(kind: str, name: str, **more: Any) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **more}
 
 
-def test_what_is_bound_minds_neither_order_nor_random_secrets_but_everything_else() -> None:
-    secret = _object("Secret", "s", data={"k": "1"})
-    other = _object("Secret", "s", data={"k": "2"})
+def test_what_is_bound_minds_neither_order_nor_what_is_drawn_but_everything_else() -> None:
+    secret = _object("Secret", "s", data={"k": "1", "fixed": "1"})
+    other = _object("Secret", "s", data={"k": "2", "fixed": "1"})
     config = _object("ConfigMap", "a", data={"k": "1"})
-    assert manifests.steady([secret, config]) == manifests.steady([config, other])
-    assert manifests.steady([config]) != manifests.steady([_object("ConfigMap", "a", data={"k": "2"})])
+    drawn = {ref_of(secret): frozenset([("data", "k")])}
+    assert manifests.steady([secret, config], drawn) == manifests.steady([config, other], drawn)
+    assert manifests.steady([secret], {}) != manifests.steady([other], {})
+    assert manifests.steady([secret], None) == manifests.steady([other], None), "nobody knows, so no Secret counts"
+    assert manifests.steady([config], {}) != manifests.steady([_object("ConfigMap", "a", data={"k": "2"})], {})
+    changed = _object("Secret", "s", data={"k": "1", "fixed": "2"})
+    assert manifests.steady([secret], drawn) != manifests.steady([changed], drawn)

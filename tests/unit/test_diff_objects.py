@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.diff import drawn as drawing
 from bot.diff import noise, objects
 from bot.diff.fields import find
 from bot.diff.noise import Noise
@@ -345,7 +346,7 @@ def test_string_data_is_the_data_that_it_becomes() -> None:
 
 def test_values_that_the_chart_draws_anew_are_folded() -> None:
     old, first, second = ({**SECRET, "data": {"p": text, "q": "x"}} for text in ("a", "b", "c"))
-    drawn = noise.unsteady(first, second)
+    (drawn,) = drawing.drawn([first], [second], namespace="n").values()
     found = compared(old, first, generated=drawn)
     assert (found.change, [one.why for one in found.noise]) == (Kind.UNCHANGED, [Noise.GENERATED])
     assert compared(old, put(first, "y", "data", "q"), generated=drawn).change is Kind.CHANGED
