@@ -32,7 +32,7 @@ _DOT = re.compile(r"(?<![\w)\]\"$.])\.(?![\w.])")
 _ONE = re.compile(r"\$?\.Values((?:\.\w+)+)")
 _TRUTHS = {"true": True, "false": False}
 _DRAWS = re.compile(
-    r"(?<![.\w$"])(rand(?:AlphaNum|Alpha|Numeric|Ascii|Bytes|Int)|gen(?:CA|SelfSignedCert|SignedCert)(?:WithKey)?|genPrivateKey"
+    r"(?<![.\w$])(rand(?:AlphaNum|Alpha|Numeric|Ascii|Bytes|Int)|gen(?:CA|SelfSignedCert|SignedCert)(?:WithKey)?|genPrivateKey"
     r"|uuidv4|htpasswd|bcrypt|encryptAES|shuffle|now)\b"
 )
 """Functions of Helm's templates that give something else each time (Sprig 3, Helm 4.3.1); ``htpasswd`` by its salt."""
