@@ -85,7 +85,12 @@ class Done:
 
 @dataclass(frozen=True)
 class NotStarted:
-    """Reconcile: nothing of the step's effect is there; it may run again."""
+    """Reconcile: it may run again, for nothing of its effect is there, or a part that running it again completes.
+
+    ``seen`` says which part, for whoever cancelled it.
+    """
+
+    seen: str = ""
 
 
 @dataclass(frozen=True)

@@ -185,10 +185,9 @@ class StepRunner:
         match seen:
             case Done(outcome):
                 return await self._write(record.number, StepState.DONE, outcome)
-            case NotStarted():
-                return await self._write(
-                    record.number, StepState.CANCELLED, Outcome("Interrupted; nothing of it is there.")
-                )
+            case NotStarted(seen=part):
+                text = part or "Interrupted; nothing of it is there."
+                return await self._write(record.number, StepState.CANCELLED, Outcome(text))
             case Unknown(why, evidence):
                 return await self._write(record.number, StepState.CANCELLED, Outcome(why, evidence=evidence))
 
