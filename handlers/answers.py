@@ -95,21 +95,19 @@ def _run_line(run: RunRecord) -> str:
     return f"{sign} {code(run.id)} {literal(card.title(run))}\n{INDENT}{text} · <@{run.requested_by}> · {when}"
 
 
-def locks(held: Mapping[str, RunRecord | None], *, command: str) -> SlackMessage:
+def locks(held: Mapping[str, Sequence[RunRecord]], *, command: str) -> SlackMessage:
     """Who holds which target, since when, and how to free it."""
     page = Page()
     page.header("Locks")
-    lines = []
-    for target, run in held.items():
-        if run is None:
-            lines.append(f"🔓 *{literal(target)}* is free")
-            continue
+    lines = [f"🔓 *{literal(target)}* is free" for target, runs_ in held.items() if not runs_]
+    for target, run in [(target, run) for target, runs_ in held.items() for run in runs_]:
         since = moment(run.started_at or run.updated_at, form="{date_short_pretty} {time}")
         lines.append(
-            f"🔒 *{literal(target)}* is held by {code(run.id)} since {since}\n"
+            f"{'🚨' if run.emergency else '🔒'} *{literal(target)}* is held by {code(run.id)} since {since}\n"
             f"{INDENT}{literal(card.title(run))}, asked by <@{run.requested_by}>, {words.state(run.state)} · "
             f"{code(f'{command} cancel {run.id}')}"
         )
     page.section("\n".join(lines))
-    spoken = ", ".join(f"{target} {'held by ' + run.id if run else 'free'}" for target, run in held.items())
+    by = {target: " and ".join(run.id for run in runs_) for target, runs_ in held.items()}
+    spoken = ", ".join(f"{target} {'held by ' + ids if ids else 'free'}" for target, ids in by.items())
     return page.message(literal(f"Locks: {spoken}"))

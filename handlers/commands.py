@@ -70,11 +70,11 @@ class Commands:
 
     async def __call__(self, typed: Typed) -> SlackMessage | None:
         """The answer for the person who typed; None when a card says it."""
-        line = parse(typed.text)
         known = self._vocabulary.words()
+        line = parse(typed.text, self._vocabulary.flags(known))
         word = known.get(line.word)
         if word is None:
-            raise self._unknown(line.word, known)
+            raise self._unknown(line, known)
         if word.runbook:
             await self._ask(word, line, typed)
             return None
@@ -106,7 +106,16 @@ class Commands:
         await self._permissions.require(typed.user, word.permission, target.name)
         await self._channels.check_place(target, typed.channel)
         inputs = self._inputs(word, line)
-        ask = Ask(word.name, target.name, inputs, user=typed.user, channel=typed.channel, key=typed.key)
+        ask = Ask(
+            word.name,
+            target.name,
+            inputs,
+            user=typed.user,
+            channel=typed.channel,
+            key=typed.key,
+            incident=word.incident and await self._channels.incident(target, typed.channel),
+            dry_run=inputs.pop("dry_run", "false") != "false",
+        )
         try:
             await self._desk.ask(ask)
         except UserMistake as mistake:
@@ -163,7 +172,7 @@ class Commands:
         return answers.runs(newest, what=", ".join(names), command=self._command)
 
     async def _locks(self, line: CommandLine, typed: Typed) -> SlackMessage:
-        held = {name: await self._desk.holder(name) for name in await self._seen(line, typed)}
+        held = {name: await self._desk.holders(name) for name in await self._seen(line, typed)}
         return answers.locks(held, command=self._command)
 
     async def _seen(self, line: CommandLine, typed: Typed) -> list[str]:
@@ -197,13 +206,26 @@ class Commands:
             raise UserMistake(f"{word.name} needs the id of a run.", way_out=self._form(word))
         return line.arguments[0].strip("`").lower()
 
-    def _unknown(self, word: str, known: dict[str, Word]) -> UserMistake:
+    def _unknown(self, line: CommandLine, known: dict[str, Word]) -> UserMistake:
+        word = line.word
+        family = {name.removeprefix(f"{word}-"): one for name, one in known.items() if name.startswith(f"{word}-")}
+        if family:
+            return self._unknown_second(line, family)
         shown = word if len(word) <= 40 else word[:40] + "…"
         near = nearest(word, known)
         way_out = f"Did you mean `{self._command} {known[near].form}`?" if near else ""
         return UserMistake(
             f"I do not know the word {shown!r}.", way_out=f"{way_out} `{self._command} help` lists all.".strip()
         )
+
+    def _unknown_second(self, line: CommandLine, family: dict[str, Word]) -> UserMistake:
+        """``emergency`` alone, or with a second word that there is not."""
+        second = line.arguments[0].lower() if line.arguments else ""
+        near = nearest(second, family) if second else None
+        meant = f"Did you mean `{self._command} {family[near].form}`? " if near else ""
+        forms = ", ".join(f"`{word.form}`" for word in family.values())
+        said = f"I do not know {second[:40]!r} after {line.word!r}." if second else f"What of {line.word!r}?"
+        return UserMistake(said, way_out=f"{meant}There are {forms}.")
 
     def _form(self, word: Word) -> str:
         return f"The right form: `{self._command} {word.form}`"

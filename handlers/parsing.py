@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rapidfuzz import fuzz, process
@@ -19,6 +19,7 @@ _QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"
 _DASHES = re.compile(r"(?<!\S)[-‐‑‒–—―−]{1,3}(?=[A-Za-z])")
 _ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
 _NEAR = 60.0
+_NONE: Mapping[str, Collection[str]] = {}
 PARTS = ("values", "schema", "manifests")
 """What ``diff`` can show alone."""
 
@@ -34,8 +35,12 @@ class CommandLine:
     rest: str = ""
 
 
-def parse(text: str) -> CommandLine:
-    """Reads a command line; an empty one asks for help. Raises ``UserMistake`` with the right form."""
+def parse(text: str, known: Mapping[str, Collection[str]] = _NONE) -> CommandLine:
+    """Reads a command line; an empty one asks for help. Raises ``UserMistake`` with the right form.
+
+    ``known`` gives for each word the options that are flags, without a value. The first two words are one (``emergency
+    disable`` is ``emergency-disable``) when that is known.
+    """
     if len(text) > limits.COMMAND:
         raise UserMistake(
             f"That command has {len(text):,} characters; I read at most {limits.COMMAND:,}.",
@@ -47,16 +52,21 @@ def parse(text: str) -> CommandLine:
     word, _, rest = text.partition(" ")
     if not word:
         return CommandLine("help")
+    word = word.lower()
+    second, _, further = rest.strip().partition(" ")
+    if (joined := f"{word}-{second.lower()}") in known:
+        word, rest = joined, further
+    flags = known.get(word, ())
     arguments: list[str] = []
     options: dict[str, str] = {}
     tokens = iter(_split(rest))
     for token in tokens:
         if token.startswith("--") and len(token) > 2:
-            _option(token[2:], tokens, options)
+            _option(token[2:], tokens, options, flags)
         else:
             arguments.append(token)
     target = options.pop("target", None)
-    return CommandLine(word.lower(), tuple(arguments), options, target, rest.strip())
+    return CommandLine(word, tuple(arguments), options, target, rest.strip())
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -91,10 +101,12 @@ def _split(text: str) -> list[str]:
             raise UserMistake("A quotation mark is not closed.", way_out='Write "like this".') from error
 
 
-def _option(token: str, tokens: Iterable[str], options: dict[str, str]) -> None:
+def _option(token: str, tokens: Iterable[str], options: dict[str, str], flags: Collection[str]) -> None:
     name, equals, value = token.partition("=")
     name = name.lower()
-    if not equals:
+    if not equals and name in flags:
+        value = "true"
+    elif not equals:
         found = next(iter(tokens), None)
         if found is None or found.startswith("--"):
             raise UserMistake(f"--{name} needs a value.", way_out=f"Write --{name} VALUE.")

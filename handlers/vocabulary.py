@@ -9,16 +9,22 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bot.engine.contract import Runbook, Runbooks
+from bot.engine.contract import Runbook, Runbooks, as_typed
 from bot.errors import BotError
 from bot.settings import Permission
 
 _log = logging.getLogger(__name__)
+DRY_RUN = "dry-run"
+"""The flag of every runbook that changes something: it ends after the plan."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """One word. ``arguments`` name the inputs that stand without ``--``. ``permission`` None: anybody."""
+    """One word, or two with a dash between them. ``permission`` None: anybody.
+
+    ``arguments`` name the inputs that stand without ``--``, ``flags`` the options that take no value. ``incident``: what it
+    asks for may be confirmed by one person in an incident channel.
+    """
 
     name: str
     form: str
@@ -26,6 +32,8 @@ class Word:
     permission: Permission | None
     arguments: tuple[str, ...] = ()
     runbook: bool = False
+    flags: tuple[str, ...] = ()
+    incident: bool = False
 
 
 BUILT_IN = (
@@ -74,13 +82,24 @@ class Vocabulary:
         return Permission(self._parse(runbook_text).permission)
 
     def _runbook(self, name: str) -> Word:
-        form, arguments = _FORMS.get(name, (f"{name} [--INPUT VALUE]", ()))
+        form, arguments = _FORMS.get(name, (as_typed(name), ()))
         try:
             runbook = self._parse(self._runbooks.text(name))
         except BotError as error:  # one bad file must not take the other words away; whoever asks for it gets the place
             _log.warning("the runbook %s cannot be read: %s", name, error)
             return Word(name, form, "cannot be read at the moment", Permission.VIEW, arguments, runbook=True)
-        return Word(name, form, runbook.summary, Permission(runbook.permission), arguments, runbook=True)
+        flags = tuple(one.name.replace("_", "-") for one in runbook.inputs if one.type == "bool")
+        flags += (DRY_RUN,)
+        if name not in _FORMS:
+            form, arguments = _form(runbook)
+        permission = Permission(runbook.permission)
+        incident = runbook.approval is not None and runbook.approval.incident is not None
+        return Word(name, form, runbook.summary, permission, arguments, True, flags, incident)
+
+    @staticmethod
+    def flags(words: Mapping[str, Word]) -> dict[str, tuple[str, ...]]:
+        """What ``handlers.parsing`` wants to know of all words."""
+        return {name: word.flags for name, word in words.items()}
 
     def _parse(self, text: str) -> Runbook:
         if text not in self._parsed:
@@ -88,3 +107,15 @@ class Vocabulary:
                 self._parsed.clear()
             self._parsed[text] = self._runbooks.parse(text)
         return self._parsed[text]
+
+
+def _form(runbook: Runbook) -> tuple[str, tuple[str, ...]]:
+    """How a runbook is asked for, by the inputs that it declares: those with a value may stand without their names."""
+    valued = [one for one in runbook.inputs if one.type != "bool"]
+    said = [as_typed(runbook.name)]
+    for one in valued:
+        shown = "|".join(one.choices) or one.name.replace("_", "-").upper()
+        said.append(shown if one.required else f"[{shown}]")
+    said += [f"[--{one.name.replace('_', '-')}]" for one in runbook.inputs if one.type == "bool"]
+    said += [f"[--{DRY_RUN}]"] if runbook.emergency else []
+    return " ".join(said), tuple(one.name for one in valued)

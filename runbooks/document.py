@@ -20,12 +20,13 @@ class InputDocument(_Part):
     """One thing that the person gives.
 
     ``chart_version`` is checked as such, ``version_range`` is two of them (``0.1.0..0.2.1``), ``revision`` is a positive number.
-    A ``string`` may be held to ``choices``.
+    A ``string`` may be held to ``choices``. A ``component`` is one of the target's, a ``bool`` a flag without a value
+    (``--all``), false unless it is there.
     """
 
-    type: Literal["chart_version", "version_range", "revision", "string"]
+    type: Literal["chart_version", "version_range", "revision", "string", "bool", "component"]
     required: bool = False
-    default: str | int | None = None
+    default: str | int | bool | None = None
     choices: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -34,6 +35,8 @@ class InputDocument(_Part):
             raise ValueError("an input with a default is never missing; drop one of required and default")
         if self.choices and self.type != "string":
             raise ValueError("choices are for an input of the type string")
+        if self.type == "bool" and (self.required or not isinstance(self.default or False, bool)):
+            raise ValueError("a flag is never required, and its default is true or false")
         return self
 
 
@@ -49,9 +52,15 @@ class ApprovalDocument(_Part):
     count: Annotated[int, Field(ge=1, le=20)] = ApprovalPolicy().count
     exclude_requester: bool = ApprovalPolicy().exclude_requester
     expires: Duration | None = None
+    incident: Permission | None = None
 
     def policy(self) -> ApprovalPolicy:
-        return ApprovalPolicy(count=self.count, exclude_requester=self.exclude_requester, expires=self.expires)
+        return ApprovalPolicy(
+            count=self.count,
+            exclude_requester=self.exclude_requester,
+            expires=self.expires,
+            incident=self.incident.value if self.incident else None,
+        )
 
 
 class OverrideDocument(_Part):
@@ -87,6 +96,7 @@ class RunbookDocument(_Part):
     summary: Annotated[str, Field(min_length=1, max_length=150)]
     permission: Permission | None = None
     report: bool = False
+    emergency: bool = False
     inputs: dict[Identifier, InputDocument] = Field(default_factory=dict)
     plan: tuple[CheckDocument, ...] = ()
     approval: ApprovalDocument | None = None
@@ -97,10 +107,14 @@ class RunbookDocument(_Part):
     def _does_something(self) -> RunbookDocument:
         if not self.plan and not self.steps:
             raise ValueError("a runbook needs a plan, steps, or both")
+        if self.emergency and self.approval is None:
+            raise ValueError("an emergency is confirmed by a person: it needs approval")
         return self
 
     def asked_permission(self) -> Permission:
         """What a person needs: as written, else the one that is called like the runbook, else to view."""
         if self.permission is not None:
             return self.permission
+        if self.emergency:
+            return Permission.EMERGENCY
         return Permission(self.name) if self.name in set(Permission) else Permission.VIEW

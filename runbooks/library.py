@@ -10,7 +10,7 @@ from pathlib import Path
 from rapidfuzz import process
 
 from bot import yamlfile
-from bot.engine.contract import Facts, Json, Runbook
+from bot.engine.contract import Facts, Json, Runbook, as_typed
 from bot.errors import UserMistake
 from bot.helm.versions import parse_version
 from runbooks import expansion, loader
@@ -18,7 +18,14 @@ from runbooks.document import InputDocument, RunbookDocument
 from runbooks.registry import MIGRATIONS, Registry
 
 SHIPPED = Path(__file__).parent
-_EXAMPLES = {"chart_version": "0.2.1", "version_range": "0.1.0..0.2.1", "revision": "12", "string": "TEXT"}
+_EXAMPLES = {
+    "chart_version": "0.2.1",
+    "version_range": "0.1.0..0.2.1",
+    "revision": "12",
+    "string": "TEXT",
+    "component": "COMPONENT",
+}
+_FLAG = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _LONGEST_INPUT = 1_000  # characters
 _LARGEST_REVISION = 1_000_000
 
@@ -81,8 +88,11 @@ class RunbookLibrary:
 
     def usage(self, name: str) -> str:
         """How it is asked for: ``/aeterna upgrade 0.2.1``, ``/aeterna rollback [12]``."""
-        words = [self._command, name]
-        for wanted in self._entry(name).written.inputs.values():
+        words = [self._command, as_typed(name)]
+        for key, wanted in self._entry(name).written.inputs.items():
+            if wanted.type == "bool":
+                words.append(f"[--{key.replace('_', '-')}]")
+                continue
             example = "|".join(wanted.choices) or _EXAMPLES[wanted.type]
             words.append(example if wanted.required else f"[{example}]")
         return " ".join(words)
@@ -130,6 +140,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _input(name: str, wanted: InputDocument, given: str | None, form: str) -> Json:
     text = (given or "").strip()
+    if wanted.type == "bool":
+        return _flag(name, wanted, text.lower(), form)
     if not text:
         if wanted.required:
             what = {"chart_version": "version", "revision": "revision"}.get(wanted.type, name)
@@ -144,6 +156,8 @@ def _input(name: str, wanted: InputDocument, given: str | None, form: str) -> Js
             raise UserMistake(error.message, way_out=f"Write `{form}`. {error.way_out}".strip()) from error
     if wanted.type == "version_range":
         return _range(text, form)
+    if wanted.type == "component":
+        return text.lower()
     if wanted.choices and text not in wanted.choices:
         raise UserMistake(f"`{name}` is one of {', '.join(wanted.choices)}.", way_out=f"Write `{form}`.")
     if wanted.type == "revision":
@@ -152,6 +166,12 @@ def _input(name: str, wanted: InputDocument, given: str | None, form: str) -> Js
             raise UserMistake(f"`{shown}` is not a revision.", way_out=f"Revisions are numbers: `{form}`.")
         return int(text)
     return text
+
+
+def _flag(name: str, wanted: InputDocument, text: str, form: str) -> bool:
+    if text and text not in _FLAG:
+        raise UserMistake(f"`--{name}` is there or not; it takes no `{text[:40]}`.", way_out=f"Write `{form}`.")
+    return _FLAG[text] if text else bool(wanted.default)
 
 
 def _range(text: str, form: str) -> str:

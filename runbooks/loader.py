@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from rapidfuzz import process
 
 from bot import yamlfile
-from bot.engine.contract import Facts, Json, OnFailure, OverrideRule, Runbook, StepKind
+from bot.engine.contract import Facts, Input, Json, OnFailure, OverrideRule, Runbook, StepKind
 from bot.errors import Permanent, UserMistake
 from runbooks.document import RunbookDocument, StepDocument
 from runbooks.expressions import BadExpression, Expression, has_expression
@@ -90,6 +90,8 @@ def load(document: yamlfile.Document, registry: Registry) -> tuple[RunbookDocume
         approval=written.approval.policy() if written.approval else None,
         report=written.report,
         overrides=tuple(OverrideRule(one.code, one.permission.value) for one in written.overrides),
+        emergency=written.emergency,
+        inputs=tuple(Input(name, one.type, one.required, one.choices) for name, one in written.inputs.items()),
     )
 
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from bot.engine.clients import TargetClients
 from bot.errors import Evidence
 from bot.settings import Target
-from bot.store.records import PastStep
+from bot.store.records import Lane, PastStep
 
 Json = Any  # whatever ``json.dumps`` takes
 Facts = Mapping[str, Json]
@@ -124,7 +124,8 @@ class OnFailure(StrEnum):
 class RunInfo:
     """The part of a run that checks and steps may see. ``inputs`` are validated.
 
-    ``supplied`` are the values that a person gave for this run, by dotted path, laid over all others.
+    ``supplied`` are the values that a person gave for this run, by dotted path, laid over all others. ``excepted`` are the
+    components that the confirmation left out.
     """
 
     id: str
@@ -133,6 +134,7 @@ class RunInfo:
     inputs: Facts
     requested_by: str
     supplied: Facts = field(default_factory=dict)
+    excepted: tuple[str, ...] = ()
 
 
 class Past(Protocol):
@@ -242,12 +244,14 @@ class StepKind(Protocol[Params]):
 class ApprovalPolicy:
     """How many distinct people must say yes, whether the requester counts, and how long the question stays open.
 
-    ``expires`` None means what the configuration says (``approvals.expires``).
+    ``expires`` None means what the configuration says (``approvals.expires``). ``incident`` is the permission with which
+    one person, the requester too, confirms alone what was asked for in an incident channel of the target.
     """
 
     count: int = 1
     exclude_requester: bool = True
     expires: timedelta | None = None
+    incident: str | None = None
 
 
 @dataclass(frozen=True)
@@ -282,10 +286,21 @@ class Step(Protocol):
 
 
 @dataclass(frozen=True)
+class Input:
+    """One thing that the person gives, as the runbook declares it; ``type`` is the loader's word (``bool``, ``component``)."""
+
+    name: str
+    type: str
+    required: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Runbook:
     """A loaded runbook. ``permission`` is what a person needs to ask for it; ``approval`` is None where none is asked.
 
-    ``report`` marks read-only runbooks whose last outcome *is* the answer (status, history, verify).
+    ``report`` marks read-only runbooks whose last outcome *is* the answer (status, history, verify). An ``emergency`` goes
+    before changes, in a lane of its own, and is not planned again when it starts.
     """
 
     name: str
@@ -296,10 +311,26 @@ class Runbook:
     approval: ApprovalPolicy | None
     report: bool = False
     overrides: tuple[OverrideRule, ...] = ()
+    emergency: bool = False
+    inputs: tuple[Input, ...] = ()
 
     @property
     def mutates(self) -> bool:
         return any(step.kind.mutates for step in self.steps)
+
+    @property
+    def lane(self) -> Lane:
+        return Lane.EMERGENCY if self.emergency else Lane.CHANGE
+
+
+FAMILIES = ("emergency", "recover")
+"""The first words of runbooks that people know as two words."""
+
+
+def as_typed(name: str) -> str:
+    """A runbook's name as people type it: ``emergency scale-down`` for ``emergency-scale-down``."""
+    first, dash, rest = name.partition("-")
+    return f"{first} {rest}" if dash and first in FAMILIES else name
 
 
 class Runbooks(Protocol):

@@ -6,27 +6,37 @@ people, not the requester, this plan and no other) is decided here, at the momen
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from bot.engine.contract import Runbooks
-from bot.engine.offers import ROLLBACK, plan_mark, way_back
+from rapidfuzz import process
+
+from bot.engine.approvers import confirmed_alone
+from bot.engine.contract import Runbook, Runbooks, as_typed
+from bot.engine.offers import ROLLBACK, optional, plan_mark, way_back
 from bot.errors import Refused, UserMistake
-from bot.settings import Configuration
+from bot.settings import Configuration, Target
 from bot.store import reading
 from bot.store.database import Database
 from bot.store.journal import Journal, NewRun, Stale, TargetHeld
-from bot.store.records import RunRecord, RunState
+from bot.store.records import Lane, RunRecord, RunState
 
 Json = Any
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # nothing that a tired eye confuses
+_LOOK = 0.1  # seconds
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Somebody asks for a run. ``key`` comes from Slack's trigger: the same key twice is one run."""
+    """Somebody asks for a run. ``key`` comes from Slack's trigger: the same key twice is one run.
+
+    ``incident`` says that the channel is an incident channel of the target. ``dry_run`` ends after the plan. ``supplied``
+    are values for this run, by dotted path.
+    """
 
     runbook: str
     target: str
@@ -34,6 +44,9 @@ class Ask:
     user: str
     channel: str
     key: str
+    incident: bool = False
+    dry_run: bool = False
+    supplied: Mapping[str, Json] = field(default_factory=dict)
 
 
 class Desk:
@@ -49,25 +62,35 @@ class Desk:
 
     async def ask(self, ask: Ask) -> RunRecord:
         """Makes the run. Raises ``UserMistake`` for wrong inputs and ``TargetHeld`` when another run holds the target."""
-        if self._configuration.target(ask.target) is None:
+        target = self._configuration.target(ask.target)
+        if target is None:
             names = ", ".join(target.name for target in self._configuration.targets)
             raise UserMistake(f"There is no target {ask.target!r}.", way_out=f"Targets: {names}.")
-        new = self._new(ask.runbook, ask.target, ask.inputs, user=ask.user, channel=ask.channel, key=ask.key)
+        new = self._new(ask, target)
         known = await reading.run_by_key(self._database, ask.key)
         if known is not None:
             return known
-        if new.mutates:
-            await self._free(ask.target)
+        if new.mutates and not new.dry_run:
+            await self._free(ask.target, new.lane)
         run, _ = await self._journal.create(new)
         return run
 
-    async def approve(self, mark: str, *, user: str) -> RunRecord:
-        """A yes to the plan that ``mark`` names (``RUN`` or ``RUN:PLAN``). Raises ``Refused`` with the reason."""
+    async def approve(self, mark: str, *, user: str, alone: bool = False, excepted: Sequence[str] = ()) -> RunRecord:
+        """A yes to the plan that ``mark`` names (``RUN`` or ``RUN:PLAN``). Raises ``Refused`` with the reason.
+
+        ``alone``: the person has the run's ``incident`` permission, in an incident channel; then it is enough, whoever
+        asked, and the approvers are told. ``excepted`` are components that the plan calls optional.
+        """
         run = await self._waiting(mark)
-        if run.exclude_requester and user == run.requested_by:
+        alone = alone and run.incident is not None
+        if run.exclude_requester and user == run.requested_by and not alone:
             raise Refused(
                 "You asked for this run, so somebody else has to approve it.",
                 way_out="Anybody with the permission approve can press the button.",
+            )
+        if wrong := sorted(set(excepted) - optional(run)):
+            raise Refused(
+                f"{', '.join(wrong)} cannot be left out of this plan.", way_out="Look at the card as it is now."
             )
         if open_ := run.unticked("before"):
             raise Refused(
@@ -76,7 +99,10 @@ class Desk:
             )
         if any(voice.user == user for voice in run.valid_approvals):
             raise Refused("You have approved this plan already; it needs one more person.")
-        return await self._guarded(run, self._journal.approve(run.id, user=user, digest=self._digest(run)))
+        told = confirmed_alone(self._configuration, run, user=user) if alone else ""
+        digest = self._digest(run)
+        yes = self._journal.approve(run.id, user=user, digest=digest, alone=alone, excepted=excepted, told=told)
+        return await self._guarded(run, yes)
 
     async def reject(self, mark: str, *, user: str, reason: str = "") -> RunRecord:
         """A no to the plan that ``mark`` names; it ends the run."""
@@ -151,11 +177,23 @@ class Desk:
         if run.state in (RunState.SUCCEEDED, RunState.ROLLED_BACK):
             raise Refused(f"Run {run.id} is {said(run.state)}; ask for a new run instead.")
         inputs = {name: str(value) for name, value in run.inputs.items() if value is not None}
-        return await self.ask(Ask(run.runbook, run.target, inputs, user=user, channel=channel, key=key))
+        ask = Ask(
+            run.runbook,
+            run.target,
+            inputs,
+            user=user,
+            channel=channel,
+            key=key,
+            incident=run.incident is not None,
+            dry_run=run.dry_run,
+            supplied=run.supplied,
+        )
+        return await self.ask(ask)
 
-    async def roll_back(self, run_id: str, *, user: str, key: str, channel: str) -> RunRecord:
+    async def roll_back(self, run_id: str, *, user: str, key: str, channel: str, incident: bool = False) -> RunRecord:
         """Starts the rollback of a finished or failed run to what was there before, confirmed by this click.
 
+        Where the rollback's approval excludes who asks, the click confirms it only in an incident channel (``incident``).
         Raises ``Refused`` when a later run has changed the target: then the way back is not this run's any more.
         """
         run = await self._journal.run(run_id)
@@ -167,21 +205,19 @@ class Desk:
         if not (run.state.over or run.state is RunState.NEEDS_ATTENTION):
             raise Refused(f"Run {run.id} is {said(run.state)}.", way_out="Cancel it first.")
         await self._newest(run)
-        child = self._new(
-            ROLLBACK,
-            run.target,
-            {"revision": str(back[0])},
-            user=user,
-            channel=channel,
-            key=f"rollback-of:{run.id}",
-            parent=run.id,
-        )
+        target = self._configuration.target(run.target)
+        if target is None:
+            raise Refused(f"The target {run.target} is no longer in the configuration.")
+        inputs = {"revision": str(back[0])}
+        key = f"rollback-of:{run.id}"
+        ask = Ask(ROLLBACK, run.target, inputs, user=user, channel=channel, key=key, incident=incident)
+        child = self._new(ask, target, parent=run.id)
         if run.state is RunState.NEEDS_ATTENTION:
             note = f"<@{user}> takes it back by run {child.id}."
             decided = self._journal.decide(run.id, user=user, state=RunState.FAILED, note=note, child=child)
             await self._guarded(run, decided)
             return await self._journal.run(child.id)
-        await self._free(run.target)
+        await self._free(run.target, child.lane)
         made, _ = await self._journal.create(child)
         return made
 
@@ -193,50 +229,79 @@ class Desk:
         """The newest runs, newest first."""
         return await reading.latest(self._database, target, limit=limit)
 
+    async def holders(self, target: str) -> list[RunRecord]:
+        """The mutating runs that hold the target: none, one, or an emergency and the change that it has stopped."""
+        return await reading.holders(self._database, target)
+
     async def holder(self, target: str) -> RunRecord | None:
-        """The mutating run that holds the target."""
-        return await reading.holder(self._database, target)
+        """The mutating run that holds the target, an emergency before a change."""
+        return next(iter(await self.holders(target)), None)
+
+    async def planned(self, run_id: str, *, within: float) -> RunRecord:
+        """The run as soon as its planning is over, or as it is after ``within`` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while await reading.state(self._database, run_id) is RunState.PLANNING:  # noqa: ASYNC110 - maybe elsewhere
+                    await asyncio.sleep(_LOOK)
+        return await self._journal.run(run_id)
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _new(
-        self,
-        runbook: str,
-        target: str,
-        inputs: Mapping[str, str],
-        *,
-        user: str,
-        channel: str,
-        key: str,
-        parent: str | None = None,
-    ) -> NewRun:
-        text = self.runbooks.text(runbook)
+    def _new(self, ask: Ask, target: Target, *, parent: str | None = None) -> NewRun:
+        text = self.runbooks.text(ask.runbook)
         loaded = self.runbooks.parse(text)
         policy = loaded.approval
+        if ask.dry_run and not loaded.mutates:
+            raise UserMistake(f"{as_typed(ask.runbook)} changes nothing anyway.", way_out="Leave out --dry-run.")
         return NewRun(
             id=new_id(),
-            key=key,
-            target=target,
-            runbook=runbook,
+            key=ask.key,
+            target=ask.target,
+            runbook=ask.runbook,
             runbook_text=text,
-            inputs=self.runbooks.inputs(runbook, inputs),
+            inputs=self._inputs(loaded, ask.inputs, target),
             mutates=loaded.mutates,
-            requested_by=user,
-            channel=channel,
+            requested_by=ask.user,
+            channel=ask.channel,
             approvals_needed=policy.count if policy else 0,
             exclude_requester=policy.exclude_requester if policy else False,
             parent=parent,
             pre_approved=parent is not None,
+            lane=loaded.lane,
+            dry_run=ask.dry_run,
+            incident=policy.incident if policy and ask.incident else None,
+            supplied=ask.supplied,
         )
 
-    async def _free(self, target: str) -> None:
-        holder = await self.holder(target)
+    def _inputs(self, runbook: Runbook, given: Mapping[str, str], target: Target) -> dict[str, Json]:
+        """Validated by the library; components are those of the target, which the library does not know."""
+        there = f"{target.name} has {', '.join(f'`{name}`' for name in target.components)}."
+        wanted = [one.name for one in runbook.inputs if one.type == "component"]
+        try:
+            inputs = self.runbooks.inputs(runbook.name, given)
+        except UserMistake as mistake:
+            missing = any(not given.get(name) for name in wanted)
+            way_out = f"{mistake.way_out} {there}" if missing else mistake.way_out
+            raise UserMistake(mistake.message, way_out=way_out, evidence=mistake.evidence) from mistake
+        for name in wanted:
+            component = inputs.get(name)
+            if component is not None and component not in target.components:
+                near = process.extractOne(str(component)[:40], list(target.components), score_cutoff=50)
+                meant = f"Did you mean `{near[0]}`? " if near else ""
+                raise UserMistake(f"There is no component {str(component)[:40]!r}.", way_out=f"{meant}{there}")
+        return inputs
+
+    async def _free(self, target: str, lane: Lane) -> None:
+        """An emergency waits for no change, only for another emergency; a change for both."""
+        holders = await self.holders(target)
+        holder = next((run for run in holders if run.lane is lane or run.emergency), None)
         if holder is not None:
             since = f"<!date^{int(holder.updated_at.timestamp())}^{{time}}|{holder.updated_at:%H:%M} UTC>"
             raise TargetHeld(
-                f"{target} is held by run {holder.id} ({holder.runbook}, {said(holder.state)} since {since}, "
+                f"{target} is held by run {holder.id} ({as_typed(holder.runbook)}, {said(holder.state)} since {since}, "
                 f"asked by <@{holder.requested_by}>).",
                 holder=holder.id,
+                way_out=f"Wait for it, or cancel it; its card is in <#{holder.channel}>.",
             )
 
     async def _waiting(self, mark: str) -> RunRecord:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import tempfile
+from collections.abc import Coroutine
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bot.engine.approvers import confirmed_alone
 from bot.engine.contract import Level, OnFailure, Runbook, Runbooks, Step, StepContext
 from bot.engine.desk import new_id
 from bot.engine.estimates import longest_step
 from bot.engine.offers import ROLLBACK, way_back
 from bot.engine.plandoc import plan_json
-from bot.engine.planner import ClientsOf, Planner, differences, info
+from bot.engine.planner import ClientsOf, Planned, Planner, differences, info
 from bot.engine.session import Session, Stop
 from bot.engine.steps import Interrupted, StepRunner
 from bot.errors import BotError
@@ -87,6 +90,8 @@ class Executor:
         policy = runbook.approval
         if planned.blocked:
             state, note = RunState.BLOCKED, "The plan found something that has to be put right first."
+        elif run.dry_run:
+            state, note = RunState.SUCCEEDED, "Dry run: nothing was changed."
         elif not runbook.steps:
             state, note = RunState.SUCCEEDED, ""
         elif policy is not None and policy.count > 0:
@@ -97,15 +102,20 @@ class Executor:
         expires = (policy.expires or self._configuration.approvals.expires) if policy and waits else None
         layout = self._runbooks.expand(runbook, planned.plan.facts)
         plan = replace(planned.plan, facts={**planned.plan.facts, **await self._laid_out(run, layout, planned.plan)})
-        save = partial(self._journal.save_plan, session.claim, plan)
+        rows = _rows(layout) if run.emergency and not state.over else []
+        save = partial(self._journal.save_plan, session.claim, plan, rows=rows)
+        alone = run.incident is not None and run.exclude_requester
         try:
-            if waits and run.pre_approved and not run.exclude_requester and run.plan is None:
+            if waits and run.pre_approved and (alone or not run.exclude_requester) and run.plan is None:
                 # The click that asked for this run was its confirmation: of its first plan, not of one after a change.
                 # Both in one write, for a crash between them would leave the run waiting for a second click.
-                enough = run.approvals_needed <= 1
+                enough = run.approvals_needed <= 1 or alone
+                told = confirmed_alone(self._configuration, run, user=run.requested_by) if alone else ""
                 confirmed = RunState.QUEUED if enough else state
                 until = None if enough else expires
-                await save(state=confirmed, note="", expires_in=until, confirmed_by=run.requested_by)
+                await save(
+                    state=confirmed, note="", expires_in=until, confirmed_by=run.requested_by, alone=alone, told=told
+                )
             else:
                 await save(state=state, note=note, expires_in=expires)
         except TargetHeld as error:
@@ -125,11 +135,14 @@ class Executor:
 
     async def _execute(self, session: Session, run: RunRecord, runbook: Runbook) -> None:
         begun = any(step.state is not StepState.PENDING for step in run.steps)
-        if runbook.mutates and not begun and not await self._still_approved(session, run, runbook):
+        # The steps of an emergency look at every object as they change it; a second plan would only cost time.
+        again = runbook.mutates and not begun and not run.emergency
+        if again and not await self._still_approved(session, run, runbook):
             return
         runbook = self._runbooks.expand(runbook, run.plan.facts if run.plan else {})
-        layout = [(step.id, step.kind.name, step.title) for step in runbook.steps]
-        await self._journal.lay_out(session.claim, layout)
+        if not run.steps:
+            await self._journal.lay_out(session.claim, _rows(runbook))
+            run = await self._journal.run(run.id)
         target = self._configuration.target(run.target)
         if target is None:
             note = f"The target {run.target} is no longer in the configuration."
@@ -138,8 +151,8 @@ class Executor:
         clients = await self._clients(target)
         self._workspace.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"run-{run.id}-", dir=self._workspace) as workdir:
-            for step in runbook.steps:
-                run = await self._journal.run(run.id)
+            for number, step in enumerate(runbook.steps):
+                run = await self._journal.run(run.id) if number else run
                 record = next(found for found in run.steps if found.id == step.id)
                 if record.state in _ENDED:
                     continue
@@ -165,8 +178,11 @@ class Executor:
         """Everything is computed again; a difference voids the approval and the run is planned anew."""
         if run.plan is None:
             return True
-        again = await self._planner.plan(run, runbook)
-        if session.stop is not None and session.stop is not Stop.CANCEL:
+        again = await self._unless_stopped(session, self._planner.plan(run, runbook))
+        if session.stop is Stop.CANCEL:
+            await self._cancel(session, await self._journal.run(run.id))
+            return False
+        if again is None:
             return False
         changed = differences(run.plan, again.plan)
         lifted = {override.code for override in run.overrides if override.digest == run.plan.digest}
@@ -177,6 +193,18 @@ class Executor:
         note = f"The approval is void, because this changed meanwhile: {what}. This is the plan as of now."
         await self._journal.move(session.claim, RunState.RUNNING, RunState.PLANNING, note=note)
         return False
+
+    @staticmethod
+    async def _unless_stopped(session: Session, work: Coroutine[Any, Any, Planned]) -> Planned | None:
+        """A plan, or None as soon as the run should not go on: planning changes nothing, so it may end anywhere."""
+        task, stop = asyncio.create_task(work), asyncio.create_task(session.wait(None))
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() and session.stop is None else None
+        finally:
+            task.cancel()
+            stop.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
 
     async def _safe_point(self, session: Session, run: RunRecord, record: StepRecord) -> bool:
         """Whether the run goes on with ``record``; between two steps is where it may stop."""
@@ -259,9 +287,10 @@ class Executor:
 
     async def _cancel(self, session: Session, run: RunRecord) -> None:
         who = f"<@{run.cancel_requested_by}>" if run.cancel_requested_by else "somebody"
+        how = f"Pre-empted by the emergency {run.preempted_by} of" if run.preempted_by else "Cancelled by"
         done = [step for step in run.steps if step.state in (StepState.DONE, StepState.WARNING)]
         last = f" after {done[-1].title!r}" if done else " before anything was changed"
-        note = f"Cancelled by {who}{last}."
+        note = f"{how} {who}{last}."
         await self._journal.move(session.claim, RunState.RUNNING, RunState.CANCELLED, note=note)
 
     async def _succeed(self, session: Session, run: RunRecord) -> None:
@@ -270,6 +299,11 @@ class Executor:
         last = next((step for step in reversed(run.steps) if step.state is not StepState.SKIPPED), None)
         note = last.summary if last else ""
         await self._journal.move(session.claim, RunState.RUNNING, RunState.SUCCEEDED, note=note)
+
+
+def _rows(runbook: Runbook) -> list[tuple[str, str, str]]:
+    """The steps as the journal lays them out."""
+    return [(step.id, step.kind.name, step.title) for step in runbook.steps]
 
 
 def _wanted(run: RunRecord, runbook: Runbook, plan: PlanRecord) -> list[Step]:

@@ -52,6 +52,12 @@ def way_back(run: RunRecord) -> tuple[int, str] | None:
     return (int(back["revision"]), str(back["version"])) if back else None
 
 
+def optional(run: RunRecord) -> frozenset[str]:
+    """The components that whoever confirms may leave out: what the plan's ``stops`` call optional."""
+    stops = run.plan.facts.get("stops") if run.plan else None
+    return frozenset(str(one["component"]) for one in stops or () if one.get("optional"))
+
+
 def touched(run: RunRecord) -> bool:
     """Whether any step of the run was begun."""
     return any(step.state not in (StepState.PENDING, StepState.SKIPPED) for step in run.steps)

@@ -180,6 +180,7 @@ def info(run: RunRecord) -> RunInfo:
         inputs=run.inputs,
         requested_by=run.requested_by,
         supplied=run.supplied,
+        excepted=run.excepted,
     )
 
 

@@ -14,6 +14,7 @@ from bot.engine.executor import Executor
 from bot.engine.session import Session, Stop
 from bot.errors import BotError, Temporary
 from bot.store.journal import Claim, Journal
+from bot.store.records import Lane
 
 log = logging.getLogger(__name__)
 _TRIES = 50  # of carrying one run on under one claim
@@ -77,10 +78,9 @@ class Worker:
                 await asyncio.wait(late)
 
     async def _claim(self) -> Claim | None:
-        if len(self._tasks) >= self._at_once:
-            return None
+        only = Lane.EMERGENCY if len(self._tasks) >= self._at_once else None  # those wait for no other target's run
         try:
-            return await self._journal.claim(owner=self._owner, lease=self._lease, busy=self._sessions)
+            return await self._journal.claim(owner=self._owner, lease=self._lease, busy=self._sessions, only=only)
         except Temporary as error:
             log.warning("cannot look for work: %s", error)
             return None

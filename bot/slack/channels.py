@@ -72,14 +72,19 @@ class Channels:
             )
         raise Refused("This channel belongs to no target.", way_out=f"Add --target NAME. Your targets: {listed}.")
 
+    async def incident(self, target: Target, channel: str) -> bool:
+        """Whether it is an incident channel of the target, by its name. A name that Slack does not tell is none."""
+        patterns = target.incident_channels
+        name = await self._names.name(channel) if patterns else None
+        return name is not None and any(fnmatchcase(name, pattern) for pattern in patterns)
+
     async def check_place(self, target: Target, channel: str) -> None:
         """Raises ``Refused`` when messages about the target must not appear in the channel."""
         if any(channel in other.channels for other in self._config.targets):
             return
-        patterns = target.incident_channels
-        name = await self._names.name(channel) if patterns else None
-        if name is not None and any(fnmatchcase(name, pattern) for pattern in patterns):
+        if await self.incident(target, channel):
             return
+        patterns = target.incident_channels
         own = " or ".join(f"<#{own}>" for own in target.channels) or "a channel of a target"
         incident = f", or in an incident channel ({', '.join(f'`{p}`' for p in patterns)})" if patterns else ""
         raise Refused(

@@ -7,37 +7,55 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import case, func, insert, or_, select, update
+from sqlalchemy import and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.redaction import redact, redact_values
-from bot.store.outbox import OutboxKind, enqueue
-from bot.store.records import CARRIED, Decision, Json, PlanRecord, RunRecord, RunState, StepState
+from bot.store.records import CARRIED, Decision, Json, Lane, PlanRecord, RunRecord, RunState, StepState
 from bot.store.tables import runs, steps
-from bot.store.writing import Claim, NewRun, Stale, Writer
+from bot.store.writing import Claim, NewRun, Stale, Writer, change_runs, emergency_holds
 
 
 class Carrier(Writer):
     """Claim, plan, steps, end. A carrier whose lease is over, or was taken by another, can write nothing."""
 
-    async def claim(self, *, owner: str, lease: timedelta, busy: Iterable[str] = ()) -> Claim | None:
-        """Takes the oldest run that somebody has to carry and nobody does; a queued one becomes running."""
+    async def claim(
+        self, *, owner: str, lease: timedelta, busy: Iterable[str] = (), only: Lane | None = None
+    ) -> Claim | None:
+        """Takes the oldest run that somebody has to carry and nobody does; a queued one becomes running.
+
+        Emergencies come first. One waits until the change that runs on its target is at a safe point, and a change does
+        not start while an emergency holds the target. ``only`` looks in one lane.
+        """
         free = or_(runs.c.lease_owner.is_(None), runs.c.lease_until < self._database.now())
+        emergency = runs.c.lane == Lane.EMERGENCY.value
+        may_start = or_(
+            runs.c.state != RunState.QUEUED.value,
+            ~runs.c.mutates,
+            and_(emergency, ~change_runs(runs.c.target)),
+            and_(~emergency, ~emergency_holds(runs.c.target)),
+        )
+        wanted = [runs.c.state.in_([s.value for s in CARRIED]), free, runs.c.id.not_in(list(busy)), may_start]
+        wanted += [runs.c.lane == only.value] if only else []
         candidate = (
-            select(runs.c.id)
-            .where(runs.c.state.in_([s.value for s in CARRIED]), free, runs.c.id.not_in(list(busy)))
-            .order_by(runs.c.created_at)
+            select(runs.c.id, runs.c.state)
+            .where(*wanted)
+            .order_by(case((emergency, 0), else_=1), runs.c.created_at)
             .limit(1)
-            .with_for_update(skip_locked=True)  # left out by SQLite, which has one writer anyway
+            .with_for_update(skip_locked=True, of=runs)  # left out by SQLite, which has one writer anyway
         )
         async with self._database.transaction() as connection:
-            found = (await connection.execute(candidate)).scalar()
-            if found is None:
+            row = (await connection.execute(candidate)).first()
+            if row is None:
                 return None
+            found = row.id
+            if row.state == RunState.QUEUED.value:
+                await self._in_line(connection, found)
             queued = runs.c.state == RunState.QUEUED.value
             taken = (
                 update(runs)
-                .where(runs.c.id == found, free)
+                .where(runs.c.id == found, free, may_start)
                 .values(
                     state=case((queued, RunState.RUNNING.value), else_=runs.c.state),
                     started_at=case(
@@ -85,10 +103,15 @@ class Carrier(Writer):
         note: str,
         expires_in: timedelta | None,
         confirmed_by: str | None = None,
+        alone: bool = False,
+        told: str = "",
+        rows: Sequence[tuple[str, str, str]] = (),
     ) -> None:
         """Freezes the plan and moves the run on from planning (the lease ends with it).
 
-        ``confirmed_by`` has said yes to whatever the plan would be; that is recorded as an approval of this plan.
+        ``confirmed_by`` has said yes to whatever the plan would be; that is recorded as an approval of this plan, said
+        ``alone`` or not; ``told`` goes into the card's thread then. ``rows`` are the steps of a run that is not planned
+        again (id, uses, title): written now, they need no write when it starts.
         """
         expires = None if expires_in is None else self._database.now() + int(expires_in.total_seconds() * 1000)
         ended = {"ended_at": self._database.now()} if state.over else {}
@@ -101,19 +124,28 @@ class Carrier(Writer):
         }
         try:
             async with self._database.transaction() as connection:
+                place = await self._in_line(connection, claim.run) if state is RunState.QUEUED else None
                 await self._move(connection, claim, RunState.PLANNING, state, **values)
+                await self._write_rows(connection, claim.run, rows)
                 if expires is not None:
                     await self._schedule_expiry(connection, claim.run, expires)
                 details = {"state": state.value, "digest": plan.digest, "bindings": dict(plan.bindings)}
                 await self._tell(connection, claim.run, who=claim.owner, what="run.planned", details=details)
                 if confirmed_by is not None:
                     yes = Decision.APPROVE
-                    await self._voice(connection, claim.run, user=confirmed_by, decision=yes, digest=plan.digest)
-                    about = {"digest": plan.digest}
-                    await self._tell(connection, claim.run, who=confirmed_by, what="run.approved", details=about)
+                    await self._voice(
+                        connection, claim.run, user=confirmed_by, decision=yes, digest=plan.digest, alone=alone
+                    )
+                    about = {"digest": plan.digest, **({"alone": True} if alone else {})}
+                    row = await self._tell(connection, claim.run, who=confirmed_by, what="run.approved", details=about)
+                    if told:
+                        key, body = f"alone:{plan.digest[:16]}", {"text": told, "evidence": []}
+                        await self._into_thread(connection, claim.run, row.channel, key=key, body=body)
+                who = confirmed_by or claim.owner
+                stopped = await self._preempt(connection, claim.run, place, user=who) if place else []
         except IntegrityError as error:
             raise await self._held(claim.run) from error
-        self._wake(claim.run)
+        self._wake(claim.run, *stopped)
 
     async def move(
         self, claim: Claim, source: RunState, to: RunState, *, note: str = "", child: NewRun | None = None
@@ -132,21 +164,21 @@ class Carrier(Writer):
         async with self._database.transaction() as connection:
             await self._guarded(connection, claim.run, self._held_by(claim))
             found = (await connection.execute(select(func.count()).where(steps.c.run == claim.run))).scalar_one()
-            if found == 0 and rows:
-                values = [
-                    {
-                        "run": claim.run,
-                        "number": n,
-                        "id": i,
-                        "uses": u,
-                        "title": t,
-                        "state": StepState.PENDING.value,
-                    }
-                    for n, (i, u, t) in enumerate(rows, start=1)
-                ]
-                await connection.execute(insert(steps), values)
+            if found == 0:
+                await self._write_rows(connection, claim.run, rows)
             await self._renew_card(connection, claim.run)
         self._outbox.wake()
+
+    @staticmethod
+    async def _write_rows(connection: AsyncConnection, run_id: str, rows: Sequence[tuple[str, str, str]]) -> None:
+        state = StepState.PENDING.value
+        values = [
+            {"run": run_id, "number": number, "id": step, "uses": uses, "title": title, "state": state}
+            for number, (step, uses, title) in enumerate(rows, start=1)
+        ]
+        if values:
+            await connection.execute(delete(steps).where(steps.c.run == run_id))
+            await connection.execute(insert(steps), values)
 
     async def begin_step(self, claim: Claim, number: int, *, intent: Mapping[str, Json]) -> None:
         """The intent: committed before the step starts."""
@@ -194,13 +226,6 @@ class Carrier(Writer):
     async def say(self, run: RunRecord, *, key: str, text: str, evidence: Sequence[Mapping[str, str]] = ()) -> None:
         """Puts a message into the thread of the run's card, once for each ``key``."""
         async with self._database.transaction() as connection:
-            body = {"text": redact(text), "evidence": redact_values(evidence)}
-            await enqueue(
-                connection,
-                key=f"run:{run.id}:{key}",
-                kind=OutboxKind.THREAD,
-                channel=run.channel,
-                run=run.id,
-                body=body,
-            )
+            body = {"text": text, "evidence": list(evidence)}
+            await self._into_thread(connection, run.id, run.channel, key=key, body=body)
         self._outbox.wake()

@@ -29,7 +29,7 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgres": "postgresql+psycopg",
 }
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration; a database at this revision needs none."""
 
 

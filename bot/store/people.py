@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import and_, case, func, insert, or_, select, update
+from sqlalchemy import and_, case, func, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.redaction import redact
 from bot.store import reading
 from bot.store.records import TRANSITIONS, Decision, Json, RunRecord, RunState, StepState
 from bot.store.tables import approvals, overrides, runs, steps, ticks
-from bot.store.writing import NewRun, Stale, Writer
+from bot.store.writing import NewRun, Occupied, Stale, Writer
 
 
 class People(Writer):
@@ -32,8 +33,20 @@ class People(Writer):
         self._wake(new.id)
         return await self.run(new.id), True
 
-    async def approve(self, run_id: str, *, user: str, digest: str) -> RunRecord:
-        """Adds a yes to the plan with ``digest`` and queues the run when there are enough.
+    async def approve(
+        self,
+        run_id: str,
+        *,
+        user: str,
+        digest: str,
+        alone: bool = False,
+        excepted: Sequence[str] = (),
+        told: str = "",
+    ) -> RunRecord:
+        """Adds a yes to the plan with ``digest`` and queues the run when there are enough, or when it may be said ``alone``.
+
+        ``excepted`` are the components that the plan leaves out by this word; ``told`` goes into the card's thread. A
+        change that runs is asked to stop by an emergency that is queued, in the same transaction.
 
         Raises ``Stale`` when the run does not wait for approval of that plan any more or the time is over, and
         ``TargetHeld`` when another mutating run holds the target (the yes is then not recorded either).
@@ -43,22 +56,32 @@ class People(Writer):
             runs.c.plan_digest == digest,
             or_(runs.c.expires_at.is_(None), runs.c.expires_at > self._database.now()),
         )
+        details: dict[str, Json] = {"digest": digest}
+        details |= {"alone": True} if alone else {}
+        details |= {"excepted": list(excepted)} if excepted else {}
         try:
             async with self._database.transaction() as connection:
-                await self._guarded(connection, run_id, waiting)
-                await self._voice(connection, run_id, user=user, decision=Decision.APPROVE, digest=digest)
+                place = await self._in_line(connection, run_id)
+                left_out = {"excepted": list(excepted)} if excepted else {}
+                await self._guarded(connection, run_id, waiting, **left_out)
+                await self._voice(connection, run_id, user=user, decision=Decision.APPROVE, digest=digest, alone=alone)
                 voices = select(func.count(func.distinct(approvals.c.user))).where(
                     approvals.c.run == run_id,
                     approvals.c.digest == digest,
                     approvals.c.decision == Decision.APPROVE.value,
                 )
-                enough = runs.c.approvals_needed <= voices.scalar_subquery()
+                enough = true() if alone else runs.c.approvals_needed <= voices.scalar_subquery()
                 queue = update(runs).where(runs.c.id == run_id, enough)
                 await connection.execute(queue.values(state=RunState.QUEUED.value, expires_at=None, note=""))
-                await self._tell(connection, run_id, who=user, what="run.approved", details={"digest": digest})
-        except IntegrityError as error:
+                await self._must_be_free(connection, place)
+                stopped = await self._preempt(connection, run_id, place, user=user)
+                row = await self._tell(connection, run_id, who=user, what="run.approved", details=details)
+                if told:
+                    body = {"text": told, "evidence": []}
+                    await self._into_thread(connection, run_id, row.channel, key=f"alone:{digest[:16]}", body=body)
+        except (IntegrityError, Occupied) as error:
             raise await self._held(run_id) from error
-        self._wake(run_id)
+        self._wake(run_id, *stopped)
         return await self.run(run_id)
 
     async def reject(self, run_id: str, *, user: str, digest: str, reason: str = "") -> RunRecord:
@@ -174,24 +197,39 @@ class People(Writer):
     ) -> RunRecord:
         """A person's word on a run that needs attention: ``QUEUED`` tries the failed step again, ``FAILED`` ends it.
 
-        ``child`` is a run that follows from the decision, made in the same transaction.
+        ``child`` is a run that follows from the decision, made in the same transaction. Raises ``TargetHeld`` when a change
+        is to be tried again while an emergency holds the target.
         """
-        async with self._database.transaction() as connection:
-            ended = {} if state is RunState.QUEUED else {"ended_at": self._database.now()}
-            guard = runs.c.state == RunState.NEEDS_ATTENTION.value
-            await self._guarded(connection, run_id, guard, state=state.value, note=note, attempts=0, **ended)
-            if state is RunState.QUEUED:
-                again = update(steps).where(
-                    steps.c.run == run_id,
-                    steps.c.state.in_([StepState.FAILED.value, StepState.UNKNOWN.value, StepState.CANCELLED.value]),
-                )
-                cleared = {"state": StepState.PENDING.value, "intent": None, "outcome": None, "progress": ""}
-                await connection.execute(again.values(**cleared, started_at=None, ended_at=None))
-            await self._tell(connection, run_id, who=user, what=f"run.{state.value}_by_person", details={"note": note})
-            if child is not None:
-                await self._insert(connection, child)
-        self._wake(run_id)
+        try:
+            async with self._database.transaction() as connection:
+                stopped = await self._decide(connection, run_id, user=user, state=state, note=note)
+                if child is not None:
+                    await self._insert(connection, child)
+        except Occupied as error:
+            raise await self._held(run_id) from error
+        self._wake(run_id, *stopped)
         return await self.run(run_id)
+
+    async def _decide(
+        self, connection: AsyncConnection, run_id: str, *, user: str, state: RunState, note: str
+    ) -> list[str]:
+        stopped: list[str] = []
+        ended = {} if state is RunState.QUEUED else {"ended_at": self._database.now()}
+        guard = runs.c.state == RunState.NEEDS_ATTENTION.value
+        if state is RunState.QUEUED:
+            place = await self._in_line(connection, run_id)
+            await self._must_be_free(connection, place)
+        await self._guarded(connection, run_id, guard, state=state.value, note=note, attempts=0, **ended)
+        if state is RunState.QUEUED:
+            stopped = await self._preempt(connection, run_id, place, user=user)
+            again = update(steps).where(
+                steps.c.run == run_id,
+                steps.c.state.in_([StepState.FAILED.value, StepState.UNKNOWN.value, StepState.CANCELLED.value]),
+            )
+            cleared = {"state": StepState.PENDING.value, "intent": None, "outcome": None, "progress": ""}
+            await connection.execute(again.values(**cleared, started_at=None, ended_at=None))
+        await self._tell(connection, run_id, who=user, what=f"run.{state.value}_by_person", details={"note": note})
+        return stopped
 
     async def mark_rolled_back(self, run_id: str, *, by: str) -> bool:
         """Says on an ended run that the run ``by`` took it back; whether it applied."""

@@ -16,6 +16,7 @@ from bot.store.records import (
     ApprovalRecord,
     Decision,
     FindingRecord,
+    Lane,
     OverrideRecord,
     PastStep,
     PlanRecord,
@@ -30,7 +31,8 @@ from bot.store.tables import approvals, overrides, runs, steps, ticks
 _PLAIN = tuple(
     field.name
     for field in dataclasses.fields(RunRecord)
-    if field.name not in ("state", "plan", "child", "steps", "approvals", "overrides", "ticks")
+    if field.name
+    not in ("state", "lane", "excepted", "plan", "child", "preempts", "steps", "approvals", "overrides", "ticks")
 )
 
 _ABOUT_RUN = ("run_id", "runbook", "requested_by")
@@ -56,11 +58,18 @@ async def latest(database: Database, target: str | None, *, limit: int) -> list[
     return await _runs(database, *conditions, limit=limit)
 
 
-async def holder(database: Database, target: str) -> RunRecord | None:
-    """The mutating run that holds ``target``, if one does."""
+async def holders(database: Database, target: str) -> list[RunRecord]:
+    """The mutating runs that hold ``target``: none, one, or one of each lane, an emergency first."""
     held = runs.c.state.in_([state.value for state in HOLDING])
-    found = await _runs(database, runs.c.target == target, runs.c.mutates, held)
-    return found[0] if found else None
+    found = await _runs(database, runs.c.target == target, runs.c.mutates, held, limit=len(Lane))
+    return sorted(found, key=lambda run: not run.emergency)
+
+
+async def state(database: Database, run_id: str) -> RunState | None:
+    """Only the state, for who waits for it to change; None when there is no such run."""
+    async with database.transaction() as connection:
+        found = (await connection.execute(select(runs.c.state).where(runs.c.id == run_id))).scalar()
+    return RunState(found) if found is not None else None
 
 
 async def in_states(database: Database, states: Sequence[RunState]) -> list[RunRecord]:
@@ -99,9 +108,14 @@ async def _whole(connection: AsyncConnection, row: Any) -> RunRecord:
     ).all()
     done = (await connection.execute(select(ticks).where(ticks.c.run == row.id).order_by(ticks.c.at))).all()
     child = select(runs.c.id).where(runs.c.parent == row.id).order_by(runs.c.created_at.desc()).limit(1)
+    preempts = select(runs.c.id).where(runs.c.preempted_by == row.id).order_by(runs.c.created_at.desc()).limit(1)
+    emergency = row.lane == Lane.EMERGENCY.value
     return RunRecord(
         **{name: row._mapping[name] for name in _PLAIN},
         state=RunState(row.state),
+        lane=Lane(row.lane),
+        excepted=tuple(row.excepted),
+        preempts=(await connection.execute(preempts)).scalar() if emergency else None,
         plan=_plan(row.plan),
         child=(await connection.execute(child)).scalar(),
         overrides=tuple(OverrideRecord(one.user, one.code, one.digest, one.reason, one.at) for one in lifted),
@@ -114,6 +128,7 @@ async def _whole(connection: AsyncConnection, row: Any) -> RunRecord:
                 digest=voice.digest,
                 at=voice.at,
                 reason=voice.reason,
+                alone=voice.alone,
             )
             for voice in voices
         ),

@@ -62,6 +62,13 @@ CARRIED = (RunState.PLANNING, RunState.QUEUED, RunState.RUNNING)
 """States in which some replica has to carry the run on."""
 
 
+class Lane(StrEnum):
+    """What a run does to its target. Each lane holds a target once; an emergency goes before a change."""
+
+    CHANGE = "change"
+    EMERGENCY = "emergency"
+
+
 class StepState(StrEnum):
     """Where one step of a run is."""
 
@@ -115,13 +122,14 @@ class PastStep:
 
 @dataclass(frozen=True)
 class ApprovalRecord:
-    """Who said what to which plan."""
+    """Who said what to which plan. ``alone``: with the permission to confirm alone in an incident channel."""
 
     user: str
     decision: Decision
     digest: str
     at: datetime
     reason: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,7 +181,12 @@ class PlanRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run, whole. ``channel`` is where its card lives; ``note`` is the sentence under the header."""
+    """One run, whole. ``channel`` is where its card lives; ``note`` is the sentence under the header.
+
+    ``incident`` is the permission with which one person confirms the run alone; None where approval is asked as always.
+    ``excepted`` are the components that the confirmation left out. ``preempted_by`` is the emergency that stops this run,
+    ``preempts`` the change that this emergency stops.
+    """
 
     id: str
     key: str
@@ -198,6 +211,12 @@ class RunRecord:
     approvals_needed: int = 0
     exclude_requester: bool = True
     cancel_requested_by: str | None = None
+    lane: Lane = Lane.CHANGE
+    dry_run: bool = False
+    incident: str | None = None
+    excepted: tuple[str, ...] = ()
+    preempted_by: str | None = None
+    preempts: str | None = None
     lease_owner: str | None = None
     fence: int = 0
     attempts: int = 0
@@ -206,6 +225,10 @@ class RunRecord:
     supplied: Mapping[str, Json] = field(default_factory=dict)
     overrides: tuple[OverrideRecord, ...] = ()
     ticks: tuple[TickRecord, ...] = ()
+
+    @property
+    def emergency(self) -> bool:
+        return self.lane is Lane.EMERGENCY
 
     @property
     def failed_step(self) -> StepRecord | None:

@@ -57,6 +57,8 @@ runs = Table(
     Column("inputs", JSON, nullable=False),
     Column("state", String(24), nullable=False),
     Column("mutates", Boolean, nullable=False),
+    Column("lane", String(16), nullable=False, server_default="change"),
+    Column("dry_run", Boolean, nullable=False, server_default=text("false")),
     Column("requested_by", String(64), nullable=False),
     Column("channel", String(64), nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -72,7 +74,10 @@ runs = Table(
     Column("pre_approved", Boolean, nullable=False),
     Column("approvals_needed", Integer, nullable=False),
     Column("exclude_requester", Boolean, nullable=False),
+    Column("incident", String(32)),  # the permission with which one person confirms alone
+    Column("excepted", JSON, nullable=False, server_default="[]"),
     Column("cancel_requested_by", String(64)),
+    Column("preempted_by", String(16)),
     Column("lease_owner", String(80)),
     Column("lease_until", Instant),
     Column("fence", Integer, nullable=False, server_default="0"),
@@ -80,10 +85,12 @@ runs = Table(
     Index("runs_by_target", "target", "created_at"),
     Index("runs_by_state", "state"),
     Index("runs_by_parent", "parent"),
+    Index("runs_by_preempted", "preempted_by"),
 )
 Index(
-    "one_mutating_run_a_target",
+    "one_mutating_run_a_lane",
     runs.c.target,
+    runs.c.lane,
     unique=True,
     sqlite_where=text(HOLDING_CLAUSE),
     postgresql_where=text(HOLDING_CLAUSE),
@@ -116,6 +123,7 @@ approvals = Table(
     Column("digest", String(80), nullable=False),
     Column("at", Instant, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
+    Column("alone", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("run", "user", "digest", "decision", name="one_voice_a_plan"),
 )
 

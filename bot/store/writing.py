@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, and_, insert, select, update
+from sqlalchemy import ColumnElement, Update, and_, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.errors import Refused
@@ -19,8 +19,10 @@ from bot.redaction import redact_values
 from bot.store import audit, reading
 from bot.store.database import Database
 from bot.store.outbox import Outbox, OutboxKind, enqueue
-from bot.store.records import TRANSITIONS, Decision, Json, RunRecord, RunState
+from bot.store.records import HOLDING, TRANSITIONS, Decision, Json, Lane, RunRecord, RunState
 from bot.store.tables import approvals, outbox, runs, schedules, steps
+
+_LANES = 7246122  # PostgreSQL's advisory locks for who may start on a target
 
 
 class Stale(Refused):
@@ -30,14 +32,30 @@ class Stale(Refused):
 class TargetHeld(Refused):
     """Another mutating run holds the target. ``holder`` is that run's id, when it is still there."""
 
-    def __init__(self, message: str, *, holder: str | None) -> None:
-        super().__init__(message, way_out="Wait for it, or cancel it.")
+    def __init__(self, message: str, *, holder: str | None, way_out: str = "Wait for it, or cancel it.") -> None:
+        super().__init__(message, way_out=way_out)
         self.holder = holder
+
+
+class Occupied(Exception):
+    """Inside a transaction: another run holds the target. It becomes ``TargetHeld`` once the holder can be read."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a run holds, and how: its target, and its lane there."""
+
+    target: str
+    lane: Lane
+    mutates: bool
 
 
 @dataclass(frozen=True)
 class NewRun:
-    """What a run is made of. ``key`` is unique: the same key twice is the same run."""
+    """What a run is made of. ``key`` is unique: the same key twice is the same run.
+
+    ``incident`` is the permission with which one person may confirm it alone, decided by the place where it was asked.
+    """
 
     id: str
     key: str
@@ -52,6 +70,10 @@ class NewRun:
     exclude_requester: bool = True
     parent: str | None = None
     pre_approved: bool = False
+    lane: Lane = Lane.CHANGE
+    dry_run: bool = False
+    incident: str | None = None
+    supplied: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,15 +106,72 @@ class Writer:
         await connection.execute(insert(schedules).values(**row, due_at=due_at))
 
     async def _insert(self, connection: AsyncConnection, new: NewRun) -> None:
-        values = {**asdict(new), "state": RunState.PLANNING.value, "fence": 0, "attempts": 0, "note": ""}
+        values = {
+            **asdict(new),
+            "lane": new.lane.value,
+            "state": RunState.PLANNING.value,
+            "fence": 0,
+            "attempts": 0,
+            "note": "",
+        }
         now = self._database.now()
         await connection.execute(insert(runs).values(**values, created_at=now, updated_at=now))
-        details = {"runbook": new.runbook, "inputs": dict(new.inputs), "parent": new.parent}
+        details: dict[str, Json] = {"runbook": new.runbook, "inputs": dict(new.inputs), "parent": new.parent}
+        details |= {"dry_run": True} if new.dry_run else {}
+        details |= {"supplied": dict(new.supplied)} if new.supplied else {}
         await self._tell(connection, new.id, who=new.requested_by, what="run.asked", details=details)
 
-    def _wake(self, run_id: str) -> None:
+    def _wake(self, *run_ids: str) -> None:
         self._outbox.wake()
-        self._changed(run_id)
+        for run_id in run_ids:
+            self._changed(run_id)
+
+    # -- lanes ----------------------------------------------------------------------------------------------
+
+    async def _in_line(self, connection: AsyncConnection, run_id: str) -> Place:
+        """The run's place, after everybody else who is about to hold the target or to start on it.
+
+        Whether a change runs and whether an emergency waits are two rows: on PostgreSQL two transactions could each miss
+        the other's. SQLite's are serial anyway.
+        """
+        statement = select(runs.c.target, runs.c.lane, runs.c.mutates).where(runs.c.id == run_id)
+        row = (await connection.execute(statement)).first()
+        if row is None:
+            raise Stale(f"There is no run {run_id!r}.")
+        if connection.dialect.name == "postgresql":
+            await connection.execute(
+                text("SELECT pg_advisory_xact_lock(:lanes, hashtext(:target))"), {"lanes": _LANES, "target": row.target}
+            )
+        return Place(row.target, Lane(row.lane), row.mutates)
+
+    async def _must_be_free(self, connection: AsyncConnection, place: Place) -> None:
+        """Raises ``Occupied`` for a change while an emergency holds the target; the index sees to the rest."""
+        if place.mutates and place.lane is Lane.CHANGE:
+            found = await connection.execute(select(emergency_holds(place.target)))
+            if found.scalar():
+                raise Occupied
+
+    async def _preempt(self, connection: AsyncConnection, run_id: str, place: Place, *, user: str) -> list[str]:
+        """If the run is an emergency that has become queued: asks the change that runs to stop. Its id, to be woken."""
+        if place.lane is not Lane.EMERGENCY:
+            return []
+        mine = runs.alias("mine")
+        queued = select(mine.c.id).where(mine.c.id == run_id, mine.c.state == RunState.QUEUED.value).exists()
+        statement = update(runs).where(
+            runs.c.target == place.target,
+            runs.c.lane == Lane.CHANGE.value,
+            runs.c.mutates,
+            runs.c.state == RunState.RUNNING.value,
+            runs.c.cancel_requested_by.is_(None),
+            queued,
+        )
+        stopped = statement.values(cancel_requested_by=user, preempted_by=run_id, updated_at=self._database.now())
+        found = list((await connection.execute(stopped.returning(runs.c.id))).scalars())
+        for one in found:
+            await self._tell(connection, one, who=user, what="run.preempted", details={"by": run_id})
+        return found
+
+    # -- guards and rows ------------------------------------------------------------------------------------
 
     def _held_by(self, claim: Claim) -> ColumnElement[bool]:
         return and_(
@@ -134,15 +213,8 @@ class Writer:
             told = {"step": row.id, "attempt": row.attempt, **details}
             run = await self._tell(connection, claim.run, who=claim.owner, what=what, details=told)
             if message is not None:
-                key = f"run:{claim.run}:step:{number}:{row.attempt}"
-                await enqueue(
-                    connection,
-                    key=key,
-                    kind=OutboxKind.THREAD,
-                    channel=run.channel,
-                    run=claim.run,
-                    body=redact_values(message),
-                )
+                key = f"step:{number}:{row.attempt}"
+                await self._into_thread(connection, claim.run, run.channel, key=key, body=message)
         self._outbox.wake()
 
     async def _voice(
@@ -154,11 +226,14 @@ class Writer:
         decision: Decision,
         digest: str,
         reason: str = "",
+        alone: bool = False,
     ) -> None:
         said = {"run": run_id, "user": user, "decision": decision.value, "digest": digest}
         same = [approvals.c[name] == value for name, value in said.items()]
         if (await connection.execute(select(approvals.c.id).where(*same))).first() is None:
-            await connection.execute(insert(approvals).values(**said, at=self._database.now(), reason=reason))
+            await connection.execute(
+                insert(approvals).values(**said, at=self._database.now(), reason=reason, alone=alone)
+            )
 
     async def _tell(
         self, connection: AsyncConnection, run_id: str, *, who: str, what: str, details: Mapping[str, Json]
@@ -172,16 +247,42 @@ class Writer:
         await enqueue(connection, key=f"run:{run_id}:card", kind=OutboxKind.CARD, channel=row.channel, run=run_id)
         return row
 
+    async def _into_thread(
+        self, connection: AsyncConnection, run_id: str, channel: str, *, key: str, body: Mapping[str, Any]
+    ) -> None:
+        """A message into the thread of the run's card, once for each ``key``."""
+        whole = f"run:{run_id}:{key}"
+        kind = OutboxKind.THREAD
+        await enqueue(connection, key=whole, kind=kind, channel=channel, run=run_id, body=redact_values(body))
+
     async def _renew_card(self, connection: AsyncConnection, run_id: str) -> None:
         key = f"run:{run_id}:card"
         await connection.execute(update(outbox).where(outbox.c.key == key).values(wanted=outbox.c.wanted + 1))
 
     async def _held(self, run_id: str) -> TargetHeld:
         run = await self.run(run_id)
-        holder = await reading.holder(self._database, run.target)
+        found = await reading.holders(self._database, run.target)
+        holder = next((one for one in found if one.lane is run.lane or one.emergency), None)
         if holder is None:
             return TargetHeld(f"{run.target} was held by another run a moment ago.", holder=None)
         return TargetHeld(
             f"{run.target} is held by run {holder.id} ({holder.runbook}, asked by <@{holder.requested_by}>).",
             holder=holder.id,
         )
+
+
+def emergency_holds(target: ColumnElement[Any] | str) -> ColumnElement[bool]:
+    """Whether an emergency holds the target."""
+    return _one_of(target, Lane.EMERGENCY, *HOLDING)
+
+
+def change_runs(target: ColumnElement[Any] | str) -> ColumnElement[bool]:
+    """Whether a change is between two safe points of the target; one that is queued or needs a person is at one."""
+    return _one_of(target, Lane.CHANGE, RunState.RUNNING)
+
+
+def _one_of(target: ColumnElement[Any] | str, lane: Lane, *states: RunState) -> ColumnElement[bool]:
+    other = runs.alias(f"{lane.value}_run")
+    held = other.c.state.in_([state.value for state in states])
+    found = select(other.c.id).where(other.c.target == target, other.c.lane == lane.value, other.c.mutates, held)
+    return found.correlate(runs).exists()
