@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -41,6 +42,7 @@ def serve(file: Path | None) -> None:
     """Connect to Slack and carry runs until told to stop."""
     from bot.app import serve as run
 
+    _keep_the_loop_prompt()
     _run(run(_load(file)))
 
 
@@ -165,6 +167,19 @@ def upgrade(file: Path | None) -> None:
 
     _run(migrate())
     click.echo("The schema is up to date.")
+
+
+def _keep_the_loop_prompt() -> None:
+    """For acks beside the threads in which a large plan is computed; both are settings of the whole process.
+
+    Every system call lets go of the interpreter's lock. With Python's 5 ms a turn of the event loop that reads and writes
+    twenty times would wait a tenth of a second to get it back from a thread that computes. And the garbage collector would
+    walk through everything a dozen times a plan, a tenth of a second each: what is loaded by now stays, and the objects of
+    a plan, which are trees, need no collector.
+    """
+    sys.setswitchinterval(0.0005)
+    gc.freeze()
+    gc.set_threshold(2_000, 20, 100)
 
 
 def _load(file: Path | None, *, slack: bool = True) -> configuration.Settings:

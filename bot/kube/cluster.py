@@ -15,7 +15,7 @@ import aiohttp
 
 from bot.kube.discovery import Discovery
 from bot.kube.failures import Call, NotFound
-from bot.kube.objects import Json, ObjectRef, ref_of
+from bot.kube.objects import Json, ObjectRef, ref_of, unmanaged
 from bot.kube.session import Session
 from bot.kube.watching import Watcher, WatchEvent, list_all
 
@@ -98,7 +98,8 @@ class Cluster:
     ) -> Objects:
         """Every matching object, page by page; all namespaces without ``namespace``.
 
-        With ``metadata_only`` the objects have no spec, status or data: much less to send and to hold.
+        Their managed fields are left out. With ``metadata_only`` they have no spec, status or data either: much less to
+        send and to hold.
         """
         resource = await self.discovery.resource(api_version, kind)
         items, _ = await list_all(
@@ -108,7 +109,7 @@ class Cluster:
             _selectors(label_selector, field_selector),
             accept=METADATA.format("List") if metadata_only else "application/json",
         )
-        return [item | {"apiVersion": api_version, "kind": kind} for item in items]
+        return [unmanaged(item) | {"apiVersion": api_version, "kind": kind} for item in items]
 
     async def create(self, obj: Json, *, dry_run: bool = False) -> Json:
         """Create ``obj``. Raises Conflict (``already_exists``) when there is one of that name."""

@@ -11,10 +11,12 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+LANES = 8
+"""The checks of a plan each have so many; every one begins with a TLS handshake of a millisecond or two on the event loop."""
 
 
 async def in_lanes(
-    work: Callable[[Item], Awaitable[Result]], items: Iterable[Item], *, lanes: int = 16
+    work: Callable[[Item], Awaitable[Result]], items: Iterable[Item], *, lanes: int = LANES
 ) -> list[Result]:
     """``work`` of each item, at most ``lanes`` at a time; the results in the order of ``items``.
 

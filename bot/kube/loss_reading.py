@@ -13,7 +13,7 @@ from bot.kube.findings import KubeFinding, Looked, look, ordered, unseen
 from bot.kube.holdings import Holdings
 from bot.kube.lanes import in_lanes
 from bot.kube.loss import loss_findings, removed
-from bot.kube.objects import HOOK_ANNOTATION, Json, ObjectRef, annotations_of, name_of, ref_of
+from bot.kube.objects import HOOK_ANNOTATION, Json, ObjectRef, annotations_of, name_of, ref_of, unmanaged
 
 
 async def find_losses(
@@ -47,12 +47,16 @@ class Live:
     blind: tuple[KubeFinding, ...]
 
 
-async def read_live(cluster: Cluster, objects: Iterable[Json], namespace: str) -> Live:
-    """The live form of each of ``objects``, a few at a time. One finding a kind that may not be read."""
+async def read_live(cluster: Cluster, objects: Iterable[Json], namespace: str, *, managers: bool = False) -> Live:
+    """The live form of each of ``objects``, a few at a time. One finding a kind that may not be read.
+
+    Without ``managers`` their managed fields are left out, which are most of what a live object weighs.
+    """
 
     async def one(ref: ObjectRef) -> Json | BotError | None:
         try:
-            return await cluster.get_ref(ref)
+            found = await cluster.get_ref(ref)
+            return found if managers or found is None else unmanaged(found)
         except NotFound:  # the kind itself is gone
             return None
         except Temporary:

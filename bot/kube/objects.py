@@ -55,6 +55,12 @@ def workload_refs(objects: Iterable[Json], namespace: str) -> list[ObjectRef]:
     ]
 
 
+def unmanaged(obj: Json) -> Json:
+    """``obj`` itself without its managed fields: they say who set what, and are most of what a live object weighs."""
+    (obj.get("metadata") or {}).pop("managedFields", None)
+    return obj
+
+
 def name_of(obj: Json) -> str:
     return str((obj.get("metadata") or {}).get("name", ""))
 

@@ -6,14 +6,14 @@ Not by labels: in Aeterna's charts the migration, backup and test pods carry the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from bot.kube.cluster import Cluster
 from bot.kube.diagnose import Problem, Surroundings, diagnose
 from bot.kube.lanes import in_lanes
-from bot.kube.objects import Json, ObjectRef, annotations_of, controller_of, name_of, uid_of
+from bot.kube.objects import Json, ObjectRef, annotations_of, controller_of, name_of, uid_of, unmanaged
 from bot.kube.readiness import WorkloadState, state_of
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -61,15 +61,13 @@ async def families(cluster: Cluster, refs: Iterable[ObjectRef]) -> dict[ObjectRe
     """
     wanted = list(dict.fromkeys(refs))
     namespaces = sorted({ref.namespace for ref in wanted})
-    found = await in_lanes(cluster.get_ref, wanted)
+    found = [obj and unmanaged(obj) for obj in await in_lanes(cluster.get_ref, wanted)]
     pods = await asyncio.gather(*(cluster.list("v1", "Pod", ns) for ns in namespaces))
     sets = await asyncio.gather(*(cluster.list("apps/v1", "ReplicaSet", ns) for ns in namespaces))
-    owned = [
-        dict(zip(namespaces, map(_by_controller, lists), strict=True)) for lists in (sets, pods)
-    ]  # hundreds of each may be there: looked up, not searched
-    return {
-        ref: _family(ref, obj, *(one[ref.namespace] for one in owned)) for ref, obj in zip(wanted, found, strict=True)
-    }
+    refs_and_objects = list(zip(wanted, found, strict=True))
+    return await asyncio.to_thread(
+        _families, refs_and_objects, *(dict(zip(namespaces, lists, strict=True)) for lists in (sets, pods))
+    )
 
 
 Owned: TypeAlias = "dict[tuple[str, str], list[Json]]"
@@ -82,6 +80,14 @@ def _by_controller(objects: Iterable[Json]) -> Owned:
         if owner := controller_of(obj):
             found.setdefault((str(owner.get("kind")), str(owner.get("name"))), []).append(obj)
     return found
+
+
+def _families(
+    found: Iterable[tuple[ObjectRef, Json | None]], sets: Mapping[str, list[Json]], pods: Mapping[str, list[Json]]
+) -> dict[ObjectRef, Family]:
+    """``sets`` and ``pods`` by namespace. Hundreds of each may be there: looked up by what controls them, not searched."""
+    sets_of, pods_of = ({space: _by_controller(some) for space, some in one.items()} for one in (sets, pods))
+    return {ref: _family(ref, obj, sets_of[ref.namespace], pods_of[ref.namespace]) for ref, obj in found}
 
 
 def _family(ref: ObjectRef, obj: Json | None, sets_of: Owned, pods_of: Owned) -> Family:
@@ -113,7 +119,8 @@ async def release_pods(cluster: Cluster, refs: Iterable[ObjectRef]) -> dict[Obje
 
 async def health(cluster: Cluster, refs: Iterable[ObjectRef]) -> list[WorkloadHealth]:
     """How each workload is now, in the order of ``refs``."""
-    return [health_of(family) for family in (await families(cluster, refs)).values()]
+    found = await families(cluster, refs)
+    return await asyncio.to_thread(lambda: [health_of(family) for family in found.values()])
 
 
 def health_of(family: Family) -> WorkloadHealth:

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bot.diff.drawn import Drawn, credentials
-from bot.diff.fields import Steps
 from bot.diff.masking import Fingerprint
-from bot.diff.objects import Kind, Live, ObjectChange, Pair, compare, counts, pairs
+from bot.diff.noise import Noise
+from bot.diff.objects import UNREAD, Kind, Live, ObjectChange, Pair, autoscaled, compare_object, counts, pairs
 from bot.diff.unified import drift_lines, field_lines, noise_lines, object_text
 from bot.engine.contract import Finding, Level
 from bot.errors import BotError
@@ -29,6 +29,8 @@ MOST_FIELDS = 3
 """Of one object on the card; the file has them all."""
 REPLACED, DRIFTED, REMOVED = "objects.replaced", "objects.drifted", "objects.removed"
 RENEWED = "secrets.renewed"
+SCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
+_AT_ONCE = 100
 _UNDOES = (
     "The upgrade sets what the chart says and leaves what was only added; put what shall stay into the target's values."
 )
@@ -46,50 +48,83 @@ class Comparison:
 async def compared(
     cluster: Cluster, objects: Objects, *, namespace: str, fingerprint: Fingerprint, drawn: Drawn
 ) -> Comparison:
-    """Compare in a thread, since thousands of objects take seconds. What cannot be read is compared two ways and said.
+    """Read and compare some at a time, and let go of the live ones before the next: with their managed fields thousands of
+    them would be most of this process. What cannot be read is compared two ways and said.
 
     ``drawn`` is what the chart gives otherwise each time: folded, and a warning where it takes the place of a password.
     """
     matched = await asyncio.to_thread(pairs, objects.before, objects.after, namespace=namespace)
-    live: dict[ObjectRef, Json | None] = {}
-    try:
-        there = await read_live(cluster, [pair.new or pair.old or {} for pair in matched], namespace)
-        live = {ref_of(obj, namespace): obj for obj in there.objects} | dict.fromkeys(there.gone)
-        blind = there.blind
-    except BotError as error:
-        blind = (unseen("the objects as they are now", error),)
-    return await asyncio.to_thread(_compared, objects, matched, live, blind, namespace, fingerprint, drawn)
+    reading = _Reading(cluster, namespace)
+    scalers = await reading.live([pair for pair in matched if pair.ref.kind in SCALERS])
+    scaled = autoscaled([*objects.before, *objects.after, *(obj for obj in scalers.values() if obj)])
+    seen: list[tuple[ObjectChange, str]] = []
+    for first in range(0, len(matched), _AT_ONCE):
+        some = matched[first : first + _AT_ONCE]
+        seen += await asyncio.to_thread(_looked_at, some, await reading.live(some), scaled, drawn, fingerprint)
+    return await asyncio.to_thread(_summed_up, seen, reading.blind, fingerprint)
 
 
-def _compared(
-    objects: Objects,
-    matched: Sequence[Pair],
+class _Reading:
+    """Reads live objects until the API server does not answer; ``blind`` says what could not be read, each thing once."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._over = False
+        self.blind: list[KubeFinding] = []
+
+    async def live(self, some: Sequence[Pair]) -> Mapping[ObjectRef, Json | None]:
+        """By reference; None is not there, and what is left out was not read."""
+        if self._over:
+            return {}
+        try:
+            there = await read_live(
+                self._cluster, [pair.new or pair.old or {} for pair in some], self._namespace, managers=True
+            )
+        except BotError as error:
+            self._over = True
+            self.blind.append(unseen("the objects as they are now", error))
+            return {}
+        self.blind += [one for one in there.blind if one not in self.blind]
+        return {ref_of(obj, self._namespace): obj for obj in there.objects} | dict.fromkeys(there.gone)
+
+
+def _looked_at(
+    some: Sequence[Pair],
     live: Mapping[ObjectRef, Json | None],
-    blind: Sequence[KubeFinding],
-    namespace: str,
-    fingerprint: Fingerprint,
+    scaled: Collection[tuple[str, str]],
     drawn: Drawn,
+    fingerprint: Fingerprint,
+) -> list[tuple[ObjectChange, str]]:
+    """Each object's change, with its piece of the file; the piece is empty where nobody has to read it."""
+    found = []
+    for pair in some:
+        ref = pair.ref
+        change = compare_object(
+            pair, live.get(ref, UNREAD), autoscaled=(ref.kind, ref.name) in scaled, generated=drawn.get(ref, ())
+        )
+        found.append((change, "" if change.quiet else _piece(pair, change, fingerprint)))
+    return found
+
+
+def _piece(pair: Pair, change: ObjectChange, fingerprint: Fingerprint) -> str:
+    head = [f"# {change.ref}: {_verdict(change)}", *(f"#   {line}" for line in field_lines(change, fingerprint))]
+    head += [f"#   since it was applied: {line}" for line in drift_lines(change, fingerprint)]
+    piece = "\n".join([*head, object_text(pair, change, fingerprint)]).rstrip("\n")
+    return redact(piece)  # piece by piece: one search through megabytes would hold up the event loop
+
+
+def _summed_up(
+    seen: Sequence[tuple[ObjectChange, str]], blind: Sequence[KubeFinding], fingerprint: Fingerprint
 ) -> Comparison:
-    changes: list[ObjectChange] = []
-    pieces: list[str] = []
-    found = compare(objects.before, objects.after, namespace=namespace, live=live, generated=drawn)
-    for pair, change in zip(matched, found, strict=True):
-        changes.append(change)
-        if not change.quiet:
-            head = [
-                f"# {change.ref}: {_verdict(change)}",
-                *(f"#   {line}" for line in field_lines(change, fingerprint)),
-            ]
-            head += [f"#   since it was applied: {line}" for line in drift_lines(change, fingerprint)]
-            piece = "\n".join([*head, object_text(pair, change, fingerprint)]).rstrip("\n")
-            pieces.append(redact(piece))  # piece by piece: one search through megabytes would hold up the event loop
+    changes, pieces = [change for change, _ in seen], [piece for _, piece in seen if piece]
     numbers = counts(changes)
     numbers["removed"] -= sum(one.change is Kind.REMOVED and one.kept for one in changes)
     folded = noise_lines(changes)
     findings = (
         *told(blind),
         *(finding for change in changes for finding in _about(change, fingerprint)),
-        *(finding for change in changes for finding in _renewed(change, drawn.get(change.ref, frozenset()))),
+        *(finding for change in changes for finding in _renewed(change)),
         *_leaving(changes),
         info(_summary(numbers)),
         *(info(sentence) for sentence in folded),
@@ -116,10 +151,10 @@ def _about(change: ObjectChange, fingerprint: Fingerprint) -> Iterable[Finding]:
         yield Finding(Level.WARNING, text, "" if change.change is Kind.REMOVED else _UNDOES, DRIFTED, name)
 
 
-def _renewed(change: ObjectChange, drawn: Collection[Steps]) -> Iterable[Finding]:
+def _renewed(change: ObjectChange) -> Iterable[Finding]:
     """A password that is there and that the upgrade replaces by another one, because the chart draws it each time."""
-    keys = credentials(change.ref, drawn)
-    if not keys or change.change in (Kind.CREATED, Kind.REMOVED) or change.live is Live.MISSING:
+    keys = credentials(change.ref, [one.steps for one in change.noise if one.why is Noise.GENERATED])
+    if not keys or change.live is Live.MISSING:
         return
     name = str(change.ref)
     what = f"{listed(keys)} {'is' if len(keys) == 1 else 'are'}"

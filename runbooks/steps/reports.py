@@ -43,7 +43,7 @@ class StatusReport(ReadingStep):
         """What cannot be read, but for the release itself, is said in the report."""
         clients, target = context.clients, context.target
         release = await clients.releases.current()
-        refs = tuple(workloads(release, target.namespace))
+        refs = tuple(await workloads(release, target.namespace))
         report, newer = await asyncio.gather(
             take_report(clients.cluster, clients.access, checkup_of(target, refs, traffic=False)),
             _newer(context, release),

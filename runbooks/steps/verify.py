@@ -127,7 +127,7 @@ def _ref(name: str, namespace: str) -> ObjectRef:
 async def _report(context: StepContext) -> tuple[HealthReport, StoredRelease]:
     """The report, and the newest revision, which it is about."""
     release = await context.clients.releases.current()
-    refs = tuple(workloads(release, context.target.namespace))
+    refs = tuple(await workloads(release, context.target.namespace))
     report = await take_report(context.clients.cluster, context.clients.access, checkup_of(context.target, refs))
     return report, release
 
