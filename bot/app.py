@@ -35,6 +35,7 @@ from bot.helm.releases import ReleaseStore
 from bot.helm.repository import chart_repository
 from bot.kube.access import ServiceAccess
 from bot.kube.cluster import Cluster
+from bot.redaction import Redactor
 from bot.services.release_notes import ReleaseNotes
 from bot.settings import Settings, Target
 from bot.slack.client import SlackClients, slack_clients
@@ -124,6 +125,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
     runbooks = RunbookLibrary(registry, users=config.runbooks, command=config.slack.command)
     database = Database(settings.database_url.get_secret_value())
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(Redactor(config.redaction.patterns).in_use())
         stack.push_async_callback(database.close)
         await database.ready()
         http = await stack.enter_async_context(aiohttp.ClientSession(trust_env=True))

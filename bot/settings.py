@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from bot import components, yamlfile
 from bot.components import Component
@@ -208,6 +208,24 @@ class ApprovalsSection(_Section):
     expires: Duration = timedelta(hours=4)
 
 
+class RedactionSection(_Section):
+    """What is hidden besides the secrets that the bot knows by their shape, their key or their place: regular expressions."""
+
+    patterns: tuple[str, ...] = ()
+
+    @field_validator("patterns")
+    @classmethod
+    def _usable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                everything = re.compile(pattern).search("") is not None
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+            if everything:
+                raise ValueError(f"{pattern!r} matches nothing at all as well, so it would be found everywhere")
+        return patterns
+
+
 class HelmSection(_Section):
     """The ``helm`` program; a bare name is looked for on PATH. It sees nothing of our environment but what it needs.
 
@@ -228,6 +246,7 @@ class Configuration(_Section):
     state: Path = Path("state")  # pulled charts and Helm's own home; may be lost at any time
     engine: EngineSection = EngineSection()
     approvals: ApprovalsSection = ApprovalsSection()
+    redaction: RedactionSection = RedactionSection()
     helm: HelmSection = HelmSection()
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ from bot.helm.models import Rendered, StoredRelease
 from bot.helm.rendering import parse_objects
 from bot.helm.yamldocs import load_mapping
 from bot.kube.objects import ObjectRef, workload_refs
+from bot.redaction import learn
 from bot.settings import Target
 from runbooks import demands
 
@@ -65,6 +66,7 @@ async def final_values(
         laid = diff_values.place(laid, supplied or {})
     except ValueError as error:
         raise Permanent(f"A supplied value cannot be placed: {error}.") from error
+    await asyncio.to_thread(learn, laid)
     file = workdir / "values.json"
     await asyncio.to_thread(_write_private, file, json.dumps(laid))
     return FinalValues(laid, file, fingerprints.digest(laid))
@@ -198,7 +200,7 @@ class Reader:
         if refused := demands.refused(given, chart.name):
             raise refused
         try:
-            return await self._clients.helm.dry_run(
+            rendered = await self._clients.helm.dry_run(
                 release=target.release,
                 namespace=target.namespace,
                 chart=chart.path,
@@ -207,10 +209,17 @@ class Reader:
             )
         except RenderFailed as error:
             raise demands.explained(error, given) from error
+        await asyncio.to_thread(_learn, rendered)
+        return rendered
 
     async def _given(self) -> demands.Given:
         chart, values = await self.chart(), await self.values()
         return await asyncio.to_thread(demands.given_of, chart, values.values)
+
+
+def _learn(rendered: Rendered) -> None:
+    """Secrets that the chart makes stand nowhere in the values."""
+    learn([*rendered.objects, *(obj for hook in rendered.hooks for obj in parse_objects(hook.manifest))])
 
 
 def _laid_over(config: Mapping[str, Any], files: Iterable[Path]) -> Json:

@@ -10,18 +10,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bot.errors import Permanent
 from bot.helm import flags, wire
 from bot.helm.failures import ReleaseNotFound, RevisionNotFound
-from bot.helm.models import Revision, Status, StoredRelease
+from bot.helm.models import Json, Revision, Status, StoredRelease
+from bot.helm.rendering import documents, parse_objects
+from bot.redaction import learn, mentions_secrets
 
 LARGEST = 64 * 1024 * 1024  # bytes of JSON; what is stored is at most 1 MiB, compressed
 TYPE = "helm.sh/release.v1"
+_LEARNED = 2  # revisions whose secrets are remembered for redaction: before and after an upgrade
 SYSTEM_LABELS = frozenset({"name", "owner", "status", "version", "createdAt", "modifiedAt"})
 
 
@@ -157,7 +161,18 @@ class ReleaseStore:
 
 def _decode_all(secrets: Iterable[Mapping[str, Any]]) -> list[StoredRelease]:
     releases = [decode_release(secret) for secret in secrets if secret.get("type", TYPE) == TYPE]
-    return sorted(releases, key=lambda release: release.revision)
+    releases.sort(key=lambda release: release.revision)
+    for release in releases[-_LEARNED:]:
+        learn([release.config, *_with_secrets(release)])
+    return releases
+
+
+def _with_secrets(release: StoredRelease) -> Iterator[Json]:
+    """The objects of a revision that may hold secrets; the other ones are not even parsed."""
+    for part in documents("\n---\n".join([release.manifest, *(hook.manifest for hook in release.hooks)])):
+        if mentions_secrets(part):
+            with contextlib.suppress(Permanent):
+                yield from parse_objects(part)
 
 
 def _unzipped(packed: bytes, largest: int, name: str) -> bytes:

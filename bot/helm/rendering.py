@@ -17,10 +17,10 @@ _SOURCE = re.compile(r"^# Source: (?P<path>\S+)$", re.M)
 def from_template(text: str) -> Rendered:
     """From what ``helm template`` prints, where hooks stand after the manifest."""
     plain, hooks = [], []
-    for part in _documents(text):
-        documents = [d for d in load_all(part, what="the rendered chart") if isinstance(d, dict)]
-        if documents and HOOK in _annotations(documents[0]):
-            hooks.append(_hook(documents[0], part))
+    for part in documents(text):
+        objects = [d for d in load_all(part, what="the rendered chart") if isinstance(d, dict)]
+        if objects and HOOK in _annotations(objects[0]):
+            hooks.append(_hook(objects[0], part))
         elif part.strip():
             plain.append(part.strip("\n"))
     manifest = "".join(f"---\n{part}\n" for part in plain)
@@ -47,7 +47,7 @@ def parse_objects(manifest: str) -> tuple[Json, ...]:
 def objects_from(rendered: Rendered, templates: Collection[str]) -> tuple[Json, ...]:
     """Objects and hooks that come from these templates, by their paths in the chart (``templates/x.yaml``)."""
     wanted: list[Json] = []
-    for part in _documents(rendered.manifest):
+    for part in documents(rendered.manifest):
         source = _SOURCE.search(part)
         if source and source["path"].partition("/")[2] in templates:
             wanted += parse_objects(part)
@@ -57,7 +57,8 @@ def objects_from(rendered: Rendered, templates: Collection[str]) -> tuple[Json, 
     return tuple(wanted)
 
 
-def _documents(text: str) -> list[str]:
+def documents(text: str) -> list[str]:
+    """A manifest's documents, as text."""
     return re.split(r"^---[ \t]*$", text, flags=re.M)
 
 
