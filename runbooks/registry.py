@@ -11,6 +11,7 @@ from bot.diff.migrations import MigrationNote, load_notes, merged
 from bot.engine.contract import Check, StepKind
 from runbooks.checks.changelog import Changelog
 from runbooks.checks.cluster import Capacity, HealthNow
+from runbooks.checks.crds import CustomResourceDefinitions
 from runbooks.checks.loss import DataLoss
 from runbooks.checks.manifests import ManifestsDryRun
 from runbooks.checks.release import HelmRelease, RollbackTarget
@@ -59,6 +60,7 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         Changelog(notes=notes),
         compare,
         rehearse,
+        CustomResourceDefinitions(),
         DataLoss(),
         ApiVersions(),
         Capacity(),

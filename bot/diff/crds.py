@@ -7,19 +7,22 @@ like any object, so that one which is left out is deleted, with every object of 
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bot.diff.objects import KEEP
 from bot.diff.schema_changes import SchemaChange, compare_schemas
 from bot.diff.values import Json
 from bot.kube.objects import ObjectRef, annotations_of, ref_of
 
-NOT_UPGRADED: Final = (
-    "Helm does not upgrade what lies in a chart's crds/ folder; it must be applied by hand, before the upgrade."
-)
 _MOST_USERS = 5
+_MOST_LACKING = 4
+_UNCHANGED = re.compile(
+    r"(?:!?has\([\w.]+\)(?:\|\||&&))?(?:self(?:\.(?P<below>[\w.]+))?==oldSelf(?:\.(?P=below))?"
+    r"|oldSelf(?:\.(?P<above>[\w.]+))?==self(?:\.(?P=above))?)"
+)
 
 
 class Place(enum.StrEnum):
@@ -50,46 +53,124 @@ class FieldUse:
     users: tuple[ObjectRef, ...] = ()
 
 
+class About(enum.StrEnum):
+    """What a sentence is about; also the code of the finding that it becomes."""
+
+    STORED = "crds.stored"
+    """A version goes in which objects may be stored: the API server refuses the new definition."""
+    FIXED = "crds.fixed"
+    """Something changes that cannot be changed in place: the API server refuses the new definition."""
+    LEAVES = "crds.leaves"
+    """Helm deletes the definition, and every object of its kind with it."""
+    BEHIND = "crds.behind"
+    """The cluster's is not the new chart's, and Helm does not change that."""
+    UNSERVED = "crds.unserved"
+    FIELD = "crds.field"
+    """A field goes, or is checked harder, that objects set."""
+    STAYS = "crds.stays"
+
+
+@dataclass(frozen=True)
+class Said:
+    """One sentence."""
+
+    about: About
+    text: str
+
+
+@dataclass(frozen=True)
+class Sides:
+    """One definition on each side. ``moves`` when it goes from the templates to the folder; ``unread`` when nobody could read
+    the cluster's, so that ``live`` None does not mean that there is none.
+    """
+
+    name: str
+    place: Place
+    old: Json | None = field(repr=False)
+    new: Json | None = field(repr=False)
+    live: Json | None = field(default=None, repr=False)
+    moves: bool = False
+    unread: bool = False
+
+
 @dataclass(frozen=True)
 class CrdChange:
-    """What becomes of one kind. ``blocked`` are sentences on what the API server would refuse or the upgrade would lose;
-    ``notes`` what one should know. ``immutable`` are fields that the new definition forbids to change.
+    """What becomes of one kind. ``fields`` are those that go, come, or are checked harder; ``others`` counts what else differs
+    in the schemas; ``lacking`` is what the cluster's definition does not know yet.
     """
 
     name: str
     kind: str
+    place: Place
     versions: tuple[VersionState, ...]
     fields: tuple[FieldUse, ...] = field(default=(), repr=False)
+    others: int = 0
     users: tuple[ObjectRef, ...] = ()
-    blocked: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+    said: tuple[Said, ...] = ()
 
 
-def compare_crd(
-    old: Json | None,
-    new: Json | None,
-    live: Json | None,
-    *,
-    place: Place,
-    in_use: Iterable[Json] = (),
-) -> CrdChange:
-    """Compare one definition three ways; at least one side must be given. ``in_use`` are the cluster's objects of the kind.
+def sides(
+    old_folder: Iterable[Json], old_templates: Iterable[Json], new_folder: Iterable[Json], new_templates: Iterable[Json]
+) -> list[Sides]:
+    """Every definition of the two charts, with where Helm finds it: what stands in both places counts as a template."""
+    old_in, old_out = by_name(old_folder), by_name(old_templates)
+    new_in, new_out = by_name(new_folder), by_name(new_templates)
+    found = []
+    for name in sorted({*old_in, *old_out, *new_in, *new_out}):
+        if name in old_out or name in new_out:
+            old, new = old_out.get(name) or old_in.get(name), new_out.get(name)
+            found.append(Sides(name, Place.TEMPLATES, old, new, moves=new is None and name in new_in))
+        else:
+            found.append(Sides(name, Place.FOLDER, old_in.get(name), new_in.get(name)))
+    return found
 
-    What the upgrade changes is the cluster's definition (the old chart's, where the cluster has none or nobody could read
-    it) against the new chart's.
+
+def served_as(crd: Json) -> tuple[str, str] | None:
+    """API version and kind under which objects can be listed: by the version in which they are stored, if it is served."""
+    spec = crd.get("spec") or {}
+    served = [one for one in _versions(crd).values() if one.get("served")]
+    first = next((one for one in served if one.get("storage")), served[0] if served else None)
+    return (f"{spec.get('group')}/{first['name']}", str((spec.get("names") or {}).get("kind"))) if first else None
+
+
+def differ(side: Sides) -> bool:
+    """Whether the upgrade, or whoever applies the new chart's definitions, changes this one; cheap."""
+    before = side.live or side.old
+    if before is None or side.new is None:
+        return before is not side.new
+    return bool(_fixed(side, before, side.new)) or any(
+        _versions(before).get(name, {}).get(key) != _versions(side.new).get(name, {}).get(key)
+        for name in _versions(before).keys() | _versions(side.new).keys()
+        for key in ("served", "schema")
+    )
+
+
+def compare_crd(side: Sides, *, in_use: Iterable[Json] = ()) -> CrdChange:
+    """Compare one definition three ways. ``in_use`` are the cluster's objects of the kind.
+
+    What is changed is the cluster's definition (the old chart's, where the cluster has none or nobody could read it).
     """
+    old, new, live = side.old, side.new, side.live
     some = new or live or old or {}
-    spec = some.get("spec") or {}
-    name, kind = str((some.get("metadata") or {}).get("name", "")), str((spec.get("names") or {}).get("kind", ""))
+    names = (some.get("spec") or {}).get("names") or {}
     objects = list(in_use)
     before = live or old
+    fields, others = _fields(before, new, objects) if before and new else ([], 0)
     states = tuple(_states(old, new, live))
-    fields = tuple(_fields(before, new, objects)) if before and new else ()
-    users = tuple(ref_of(obj) for obj in objects)
-    change = CrdChange(name, kind, states, fields, users)
-    blocked = [*_blocked(change, before, new, place), *(_lost(change, before, place) if new is None else [])]
-    notes = list(_notes(change, old, new, live, place))
-    return CrdChange(name, kind, states, fields, users, tuple(blocked), tuple(notes))
+    unknown = [f"version {one.name}" for one in states if one.served_new and not _before(one, side)]
+    added = [f"{one.version} {one.change.path}" for one in fields if one.change.what == "added"]
+    change = CrdChange(
+        name=side.name,
+        kind=str(names.get("kind", "")),
+        place=side.place,
+        versions=states,
+        fields=tuple(fields),
+        others=others,
+        users=tuple(ref_of(obj) for obj in objects),
+        lacking=(*unknown, *added),
+    )
+    return replace(change, said=tuple(_said(change, side, before)))
 
 
 def is_crd(obj: Json) -> bool:
@@ -104,15 +185,16 @@ def by_name(objects: Iterable[Json]) -> dict[str, Json]:
 
 def immutable_fields(crd: Json | None, version: str) -> tuple[str, ...]:
     """Dotted paths whose rule says that they may not change (``self == oldSelf``), for ``compare_object``."""
-    return tuple(_immutable("", _schema(crd, version))) if crd else ()
+    return tuple(dict.fromkeys(_immutable("", _schema(crd, version)))) if crd else ()
 
 
 def _immutable(path: str, schema: Any) -> Iterator[str]:
     if not isinstance(schema, dict):
         return
     for rule in schema.get("x-kubernetes-validations") or []:
-        if path and "".join(str(rule.get("rule", "")).split()) in ("self==oldSelf", "oldSelf==self"):
-            yield path
+        match = _UNCHANGED.fullmatch("".join(str(rule.get("rule", "")).split())) if isinstance(rule, dict) else None
+        if match and (found := ".".join(part for part in (path, match["below"] or match["above"] or "") if part)):
+            yield found
     for key, below in (schema.get("properties") or {}).items():
         yield from _immutable(f"{path}.{key}" if path else str(key), below)
 
@@ -175,28 +257,97 @@ def _states(old: Json | None, new: Json | None, live: Json | None) -> Iterator[V
         )
 
 
-def _fields(before: Json, new: Json, objects: list[Json]) -> Iterator[FieldUse]:
+def _before(one: VersionState, side: Sides) -> bool | None:
+    return one.served_live if side.live else one.served_old
+
+
+def _fields(before: Json, new: Json, objects: list[Json]) -> tuple[list[FieldUse], int]:
+    found: list[FieldUse] = []
+    others = 0
     for version in sorted(_versions(before).keys() & _versions(new).keys()):
         was, now = _schema(before, version), _schema(new, version)
-        for change in compare_schemas(was, now):
+        for change in compare_schemas(was, now) if was != now else ():
             if change.breaking or change.what == "added":
                 users = tuple(ref_of(obj) for obj in objects if uses(obj, change.path)) if change.breaking else ()
-                yield FieldUse(version, change, users)
+                found.append(FieldUse(version, change, users))
+            else:
+                others += 1
+    return found, others
 
 
-def _blocked(change: CrdChange, before: Json | None, new: Json | None, place: Place) -> Iterator[str]:
-    if new is None or before is None:
+def _said(change: CrdChange, side: Sides, before: Json | None) -> Iterator[Said]:
+    if side.new is None:
+        yield from _leaving(change, side, before)
         return
     for one in change.versions:
-        if one.stored and one.served_new is None and place is Place.TEMPLATES:
-            yield (
-                f"{change.name}: version {one.name} is gone from the new definition while status.storedVersions names it; "
-                "the API server refuses that until the objects are stored in another version."
+        if one.stored and one.served_new is None:
+            then = "it" if side.place is Place.TEMPLATES else "the new chart's, when somebody applies it,"
+            yield Said(
+                About.STORED,
+                f"{change.name}: version {one.name} goes, and objects may be stored in it (status.storedVersions); the API "
+                f"server refuses {then} until they are stored in another{_existing(change)}.",
             )
+    if before is not None:
+        for what in _fixed(side, before, side.new):
+            yield Said(About.FIXED, f"{change.name}: {what}, which cannot be changed in place.")
+    if side.place is Place.FOLDER:
+        yield from _behind(change, side)
+    for one in change.versions:
+        if _before(one, side) and one.served_new is not True:
+            yield Said(
+                About.UNSERVED,
+                f"{change.kind} ({change.name}) would no longer be served as {one.name}{_existing(change)}.",
+            )
+    for found in change.fields:
+        if found.users:
+            sentence = found.change.sentence.rstrip(".")
+            yield Said(About.FIELD, f"{change.kind} {found.version}: {sentence}; set by {_names(found.users)}.")
+
+
+def _leaving(change: CrdChange, side: Sides, before: Json | None) -> Iterator[Said]:
+    if before is None:
+        return
+    if side.place is Place.TEMPLATES and annotations_of(before).get(KEEP) != "keep":
+        what = "moves to crds/, where Helm does not look at an upgrade" if side.moves else "is not in the new chart"
+        yield Said(
+            About.LEAVES,
+            f"{change.name} {what}: Helm deletes the definition, and with it every {change.kind}{_existing(change)}.",
+        )
+    elif side.live is not None or side.unread:
+        yield Said(
+            About.STAYS, f"{change.name} is not in the new chart any more; the cluster keeps it{_existing(change)}."
+        )
+
+
+def _behind(change: CrdChange, side: Sides) -> Iterator[Said]:
+    """Helm does not upgrade a folder of definitions, nor does it add to it."""
+    if side.live is None and not side.unread:
+        yield Said(About.BEHIND, f"{change.name} is not in the cluster")
+        return
+    others = change.others + sum(1 for one in change.fields if one.change.what != "added")
+    moved = any(one.served_new != _before(one, side) for one in change.versions)
+    if not (change.lacking or others or moved) or (side.live is None and side.old is None):
+        return
+    what = list(change.lacking[:_MOST_LACKING])
+    if more := len(change.lacking) - len(what):
+        what.append(f"{more} more")
+    parts = [f"lacks {_and(what)}"] if what else []
+    if others:
+        parts.append(f"has {others} other difference{'' if others == 1 else 's'}")
+    unread = " (if it is still the old chart's: it could not be read)" if side.live is None else ""
+    yield Said(About.BEHIND, f"{change.name} {_and(parts) or 'serves other versions'}{unread}")
+
+
+def _fixed(side: Sides, before: Json, new: Json) -> list[str]:
+    """What the API server would refuse; in a folder it is never asked."""
+    if side.place is not Place.TEMPLATES:
+        return []
+    found = []
     for path in (("scope",), ("names", "kind"), ("names", "plural"), ("group",)):
         was, now = (_at(crd, path) for crd in (before, new))
-        if was != now and place is Place.TEMPLATES:
-            yield f"{change.name}: spec.{'.'.join(path)} changes from {was} to {now}, which cannot be changed in place."
+        if was != now:
+            found.append(f"spec.{'.'.join(path)} changes from {was} to {now}")
+    return found
 
 
 def _at(crd: Json, path: tuple[str, ...]) -> str:
@@ -206,46 +357,16 @@ def _at(crd: Json, path: tuple[str, ...]) -> str:
     return str(found)
 
 
-def _lost(change: CrdChange, before: Json | None, place: Place) -> Iterator[str]:
-    if place is Place.TEMPLATES and before and annotations_of(before).get(KEEP) != "keep":
-        yield (
-            f"{change.name} is not in the new chart: the upgrade would delete it and with it every {change.kind}"
-            f"{_listed(change.users)}."
-        )
-
-
-def _notes(change: CrdChange, old: Json | None, new: Json | None, live: Json | None, place: Place) -> Iterator[str]:
-    gaps = [one.change.path for one in change.fields if one.change.what in ("added", "required")]
-    missing = [one.name for one in change.versions if one.served_new and not one.served_live]
-    if new is not None and place is Place.FOLDER and live is not None and (change.fields or missing or _other(change)):
-        yield f"{change.name} in the cluster is not the new chart's. {NOT_UPGRADED}"
-        if gaps or missing:
-            what = [*(f"version {name}" for name in missing), *gaps]
-            yield f"The cluster's {change.name} does not know yet: {', '.join(what[:8])}{_more(what[8:])}."
-    if new is None and live is not None and (place is Place.FOLDER or annotations_of(live).get(KEEP) == "keep"):
-        yield f"{change.name} is not in the new chart any more; it stays in the cluster{_listed(change.users)}."
-    if old is not None and live is None:
-        yield f"{change.name} is not in the cluster, or could not be read."
-    for one in change.versions:
-        if one.served_new is not True and (one.served_live or (one.served_live is None and one.served_old)) and new:
-            yield f"{change.kind} is no longer served as {one.name}{', in which objects are stored' if one.stored else ''}."
-    for found in change.fields:
-        if found.users:
-            yield f"{found.version}: {found.change.sentence.rstrip('.')}; set by {_names(found.users)}."
-
-
-def _other(change: CrdChange) -> bool:
-    return any(one.served_new != one.served_live for one in change.versions)
-
-
-def _listed(users: tuple[ObjectRef, ...]) -> str:
-    return f" ({_names(users)})" if users else ""
+def _existing(change: CrdChange) -> str:
+    """How many there are and where, the first of them by name."""
+    return f" ({len(change.users)} known: {_names(change.users)})" if change.users else ""
 
 
 def _names(users: tuple[ObjectRef, ...]) -> str:
     shown = [f"{ref.namespace}/{ref.name}" if ref.namespace else ref.name for ref in users]
-    return ", ".join(shown[:_MOST_USERS]) + _more(shown[_MOST_USERS:])
+    rest = len(shown) - _MOST_USERS
+    return ", ".join(shown[:_MOST_USERS]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _more(rest: list[str]) -> str:
-    return f" and {len(rest)} more" if rest else ""
+def _and(parts: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else ""

@@ -224,7 +224,8 @@ def counts(changes: Iterable[ObjectChange]) -> dict[str, int]:
 
 
 def _drawn(one: Difference, generated: tuple[Steps, ...]) -> bool:
-    return any(one.steps[: len(steps)] == steps for steps in generated)
+    """Whether it was drawn before and is drawn again; one that comes for the first time is a change."""
+    return one.old is not ABSENT and any(one.steps[: len(steps)] == steps for steps in generated)
 
 
 def _template(kind: str) -> Steps:

@@ -148,6 +148,8 @@ class StoredRelease(Release):
     labels: Mapping[str, str] = field(default_factory=dict)
     chart_values: Json = field(default_factory=dict, repr=False)
     chart_schema: Json | None = field(default=None, repr=False)
+    chart_crds: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The texts of the chart's ``crds/`` by path; Helm keeps no subcharts'."""
 
     def as_revision(self) -> Revision:
         """This release as a line of history."""

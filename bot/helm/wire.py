@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -179,7 +180,18 @@ def read_stored(text: str | bytes, labels: dict[str, str]) -> StoredRelease:
         labels=labels,
         chart_values=values if isinstance(values, dict) else {},
         chart_schema=schema,
+        chart_crds=dict(_crds(chart.get("files"))),
     )
+
+
+def _crds(files: object) -> Iterator[tuple[str, str]]:
+    for file in files if isinstance(files, list) else ():
+        name, data = (file.get("name"), file.get("data")) if isinstance(file, dict) else (None, None)
+        if isinstance(name, str) and name.startswith("crds/") and isinstance(data, str):
+            try:
+                yield name, base64.b64decode(data, validate=True).decode(errors="replace")
+            except ValueError:
+                continue  # what cannot be read is not known, as with subcharts
 
 
 def _schema(encoded: object) -> Json | None:

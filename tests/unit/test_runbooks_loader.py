@@ -234,7 +234,8 @@ def test_a_range_and_a_choice_are_read(library: RunbookLibrary) -> None:
 
 
 def test_what_may_be_overridden_stands_in_the_runbook(library: RunbookLibrary) -> None:
-    assert library.parse(library.text("upgrade")).overrides == (OverrideRule("data.loss", "override"),)
+    shipped = library.parse(library.text("upgrade")).overrides
+    assert shipped == (OverrideRule("data.loss", "override"), OverrideRule("crds.stored", "override"))
     rules = "overrides: [{code: values.missing, permission: admin}, {code: data.loss}]\nsteps:"
     runbook = library.parse(GOOD.replace("steps:", rules, 1))
     assert runbook.overrides == (OverrideRule("values.missing", "admin"), OverrideRule("data.loss", "override"))
