@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from bot.diff.drawn import Drawn, credentials
 from bot.diff.masking import Fingerprint
@@ -36,6 +37,10 @@ _UNDOES = (
 )
 
 
+Immutable: TypeAlias = Mapping[tuple[str, str], tuple[str, ...]]
+"""Dotted paths by API version and kind."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """``numbers`` by kind of change and ``drifted``; ``text`` is empty when nothing differs."""
@@ -46,12 +51,19 @@ class Comparison:
 
 
 async def compared(
-    cluster: Cluster, objects: Objects, *, namespace: str, fingerprint: Fingerprint, drawn: Drawn
+    cluster: Cluster,
+    objects: Objects,
+    *,
+    namespace: str,
+    fingerprint: Fingerprint,
+    drawn: Drawn,
+    immutable: Immutable,
 ) -> Comparison:
     """Read and compare some at a time, and let go of the live ones before the next: with their managed fields thousands of
     them would be most of this process. What cannot be read is compared two ways and said.
 
     ``drawn`` is what the chart gives otherwise each time: folded, and a warning where it takes the place of a password.
+    ``immutable`` are the fields of custom resources that their definitions let nobody change.
     """
     matched = await asyncio.to_thread(pairs, objects.before, objects.after, namespace=namespace)
     reading = _Reading(cluster, namespace)
@@ -60,7 +72,7 @@ async def compared(
     seen: list[tuple[ObjectChange, str]] = []
     for first in range(0, len(matched), _AT_ONCE):
         some = matched[first : first + _AT_ONCE]
-        seen += await asyncio.to_thread(_looked_at, some, await reading.live(some), scaled, drawn, fingerprint)
+        seen += await asyncio.to_thread(_looked_at, some, await reading.live(some), scaled, drawn, immutable, fingerprint)
     return await asyncio.to_thread(_summed_up, seen, reading.blind, fingerprint)
 
 
@@ -94,6 +106,7 @@ def _looked_at(
     live: Mapping[ObjectRef, Json | None],
     scaled: Collection[tuple[str, str]],
     drawn: Drawn,
+    immutable: Immutable,
     fingerprint: Fingerprint,
 ) -> list[tuple[ObjectChange, str]]:
     """Each object's change, with its piece of the file; the piece is empty where nobody has to read it."""
@@ -101,7 +114,11 @@ def _looked_at(
     for pair in some:
         ref = pair.ref
         change = compare_object(
-            pair, live.get(ref, UNREAD), autoscaled=(ref.kind, ref.name) in scaled, generated=drawn.get(ref, ())
+            pair,
+            live.get(ref, UNREAD),
+            autoscaled=(ref.kind, ref.name) in scaled,
+            generated=drawn.get(ref, ()),
+            immutable=immutable.get((ref.api_version, ref.kind), ()),
         )
         found.append((change, "" if change.quiet else _piece(pair, change, fingerprint)))
     return found

@@ -104,11 +104,14 @@ async def users_of(cluster: Cluster, crd: Json, namespace: str) -> Users:
 async def immutable_of(context: PlanContext) -> Mapping[tuple[str, str], tuple[str, ...]]:
     """Fields that may not change by their definitions' own rules, by API version and kind of the custom resources at hand.
 
-    A definition that may not be read names none; the rehearsal finds them all the same, one at a time.
+    A definition that cannot be read names none: the check ``crds`` says that, and the rehearsal finds them one at a time.
     """
     objects = await objects_of(context)
+    try:
+        known = {one.name: one.live or one.old for one in (await definitions_of(context)).sides}
+    except BotError:
+        known = {}
     kinds = {(str(obj.get("apiVersion")), str(obj.get("kind"))) for obj in objects.after}
-    known = {one.name: one.live or one.old for one in (await definitions_of(context)).sides}
     found = {}
     for version, kind in sorted(
         one for one in kinds if "." in one[0] and not one[0].partition("/")[0].endswith(".k8s.io")
@@ -124,7 +127,5 @@ async def _definition(cluster: Cluster, version: str, kind: str, known: Mapping[
         resource = await cluster.discovery.resource(version, kind)
         name = f"{resource.plural}.{resource.group}"
         return known[name] if name in known else await cluster.get(API, KIND, name)
-    except Temporary:
-        raise
     except BotError:
         return None

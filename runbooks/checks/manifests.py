@@ -14,6 +14,7 @@ from bot.errors import BotError, Evidence
 from bot.helm.failures import ReleasePending, RenderFailed, ValuesRefused
 from bot.helm.models import StoredRelease
 from runbooks.checks.comparison import Comparison, compared
+from runbooks.checks.definitions import immutable_of
 from runbooks.checks.findings import blocker, not_done, warning
 from runbooks.checks.objects import Objects, Unsteady, objects_of, told, unsteady_of
 from runbooks.checks.rehearsal import MOST, Rehearsal
@@ -68,13 +69,14 @@ class ManifestsDryRun:
 
 async def _compared(context: PlanContext, objects: Objects) -> tuple[Unsteady, Comparison]:
     """The comparison with what is there, and what of the new manifest is drawn anew each time and so compares with nothing."""
-    unsteady = await unsteady_of(context)
+    unsteady, immutable = await asyncio.gather(unsteady_of(context), immutable_of(context))
     found = await compared(
         context.clients.cluster,
         objects,
         namespace=context.target.namespace,
         fingerprint=Reader(context).fingerprint,
         drawn=unsteady.drawn or {},
+        immutable=immutable,
     )
     return unsteady, found
 
