@@ -57,7 +57,7 @@ async def compared(
     namespace: str,
     fingerprint: Fingerprint,
     drawn: Drawn,
-    immutable: Immutable,
+    immutable: Immutable | None = None,
 ) -> Comparison:
     """Read and compare some at a time, and let go of the live ones before the next: with their managed fields thousands of
     them would be most of this process. What cannot be read is compared two ways and said.
@@ -72,7 +72,9 @@ async def compared(
     seen: list[tuple[ObjectChange, str]] = []
     for first in range(0, len(matched), _AT_ONCE):
         some = matched[first : first + _AT_ONCE]
-        seen += await asyncio.to_thread(_looked_at, some, await reading.live(some), scaled, drawn, immutable, fingerprint)
+        seen += await asyncio.to_thread(
+            _looked_at, some, await reading.live(some), scaled, drawn, immutable or {}, fingerprint
+        )
     return await asyncio.to_thread(_summed_up, seen, reading.blind, fingerprint)
 
 
