@@ -89,7 +89,7 @@ class Executor:
             )
         policy = runbook.approval
         if planned.blocked:
-            state, note = RunState.BLOCKED, "The plan found something that has to be put right first."
+            state, note = RunState.BLOCKED, ""  # the blockers say it
         elif run.dry_run:
             state, note = RunState.SUCCEEDED, "Dry run: nothing was changed."
         elif not runbook.steps:
@@ -190,7 +190,7 @@ class Executor:
         if not changed and not blockers:
             return True
         what = "; ".join(changed or blockers)
-        note = f"The approval is void, because this changed meanwhile: {what}. This is the plan as of now."
+        note = f"The approval is void; changed meanwhile: {what}. Nothing was done; this is the plan as of now."
         await self._journal.move(session.claim, RunState.RUNNING, RunState.PLANNING, note=note)
         return False
 

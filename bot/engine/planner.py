@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 import secrets
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,6 +28,7 @@ from bot.store.records import FindingRecord, PlanRecord, RunRecord
 
 log = logging.getLogger(__name__)
 _COULD_NOT = " could not be done: "
+_DIGEST = re.compile(r"[0-9a-f]{32}")
 ClientsOf = Callable[[Target], Awaitable[TargetClients]]
 
 
@@ -128,16 +130,23 @@ def digest_of(run: RunRecord, bindings: Mapping[str, str]) -> str:
 
 
 def differences(old: PlanRecord, new: PlanRecord) -> list[str]:
-    """What changed between two plans, one sentence a part; empty when the approval still holds."""
+    """What changed between two plans, a few words a part; empty when the approval still holds.
+
+    A digest tells a person nothing, so a part that is bound by one is only named.
+    """
     names = sorted(old.bindings.keys() | new.bindings.keys())
     pairs = {name: (old.bindings.get(name), new.bindings.get(name)) for name in names}
     renewed = any(other_key(before, now) for before, now in pairs.values())
     changed = [
-        f"{name}: {_short(before)} → {_short(now)}"
+        _difference(name, before or "nothing", now or "nothing")
         for name, (before, now) in pairs.items()
         if before != now and not other_key(before, now)
     ]
     return [*changed, *([OTHER_KEY] if renewed else [])]
+
+
+def _difference(name: str, before: str, now: str) -> str:
+    return name if _DIGEST.search(before) or _DIGEST.search(now) else f"{name}: {_short(before)} → {_short(now)}"
 
 
 def _recorded(check: str, finding: Finding, overridable: Mapping[str, str]) -> FindingRecord:
@@ -184,7 +193,5 @@ def info(run: RunRecord) -> RunInfo:
     )
 
 
-def _short(value: str | None) -> str:
-    if value is None:
-        return "(nothing)"
-    return value if len(value) <= 40 else value[:19] + "…"
+def _short(value: str) -> str:
+    return value if len(value) <= 40 else value[:39] + "…"

@@ -67,7 +67,7 @@ class Changelog:
             ),
             facts={**_facts(changes), **added},
             bindings={"migration notes": context.clients.fingerprints.digest(added)} if any(added.values()) else {},
-            files=(Evidence(f"Changes {changes.low} → {changes.high}", written_out(changes)),)
+            files=(Evidence(f"changes-{changes.low}-{changes.high}.txt", written_out(changes)),)
             if changes.told or changes.notes
             else (),
         )

@@ -79,4 +79,4 @@ def test_a_renewed_token_voids_a_plan_with_the_reason_and_real_changes_are_still
     changed = differences(before, _plan(values=new.digest(values), manifest=new.digest([1]), revision="2"))
     assert changed == ["revision: 1 → 2", OTHER_KEY]
     (said,) = differences(before, _plan(values=old.digest({"a": 2}), manifest=old.digest([1]), revision="1"))
-    assert said.startswith("values: hmac:")
+    assert said == "values"
