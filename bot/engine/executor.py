@@ -89,7 +89,7 @@ class Executor:
             )
         policy = runbook.approval
         if planned.blocked:
-            state, note = RunState.BLOCKED, ""  # the blockers say it
+            state, note = RunState.BLOCKED, run.note  # the blockers say why; the note, what became void
         elif run.dry_run:
             state, note = RunState.SUCCEEDED, "Dry run: nothing was changed."
         elif not runbook.steps:

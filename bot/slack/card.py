@@ -22,7 +22,15 @@ from bot.store.records import (
 
 METADATA = "aeterna_run"
 """The metadata event type under which a card carries its run's id."""
+_VOID = "The approval is void"
 _WORTH_SAYING = timedelta(seconds=1)
+_NOT_STARTED = {
+    RunState.PLANNING,
+    RunState.AWAITING_APPROVAL,
+    RunState.BLOCKED,
+    RunState.REJECTED,
+    RunState.EXPIRED,
+}
 _STARTED = {RunState.RUNNING, RunState.NEEDS_ATTENTION, RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
 
 
@@ -104,7 +112,8 @@ def _state(run: RunRecord) -> str:
     if voices := _voices(run):
         lines.append(voices)
     if run.note and not _said_below(run):
-        lines.append(prose(cut(run.note, 600)))
+        said = prose(cut(run.note, 600))
+        lines.append(f"♻️ *{_VOID}*{said.removeprefix(_VOID)}" if said.startswith(_VOID) else said)
     return "\n".join(lines)
 
 
@@ -139,13 +148,8 @@ def _voices(run: RunRecord) -> str:
 
 
 def _progress(page: Page, run: RunRecord) -> None:
-    """The bar and the steps; before the start only what will be done, in one line."""
-    if run.state is RunState.AWAITING_APPROVAL and run.plan is not None:
-        wanted = run.plan.facts.get("steps")
-        steps = [literal(cut(str(title), 60)) for title in wanted] if isinstance(wanted, list) else []
-        page.section(f"*What will be done*\n{' → '.join(steps)}" if steps else "")
-        return
-    if not run.steps or run.state in (RunState.REJECTED, RunState.EXPIRED, RunState.BLOCKED, RunState.PLANNING):
+    """The bar and the steps; before the start the plan names them."""
+    if not run.steps or run.state in _NOT_STARTED:
         return
     if len(run.steps) <= 20:
         page.section("".join(words.SQUARES[step.state] for step in run.steps) + f"  {_done(run)} of {len(run.steps)}")

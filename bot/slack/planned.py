@@ -68,8 +68,10 @@ def show(page: Page, run: RunRecord, *, command: str, whole: bool) -> None:
         return
     rest = f"{_FILE} in the thread, or {code(f'{command} run {run.id}')}"
     if whole or deciding(run):
-        page.lines([line for line in (_objects(run.plan.facts), _longest(run)) if line])
+        page.section(_objects(run.plan.facts))
         _findings(page, run, whole=whole, rest=rest)
+        if run.state is RunState.AWAITING_APPROVAL:
+            page.lines([line for line in (_steps(run.plan.facts), _longest(run.plan.facts)) if line])
     elif any(finding.level != "info" for finding in run.plan.findings):
         page.small(f"Plan: {counts(run.plan.findings)} · {code(f'{command} run {run.id}')}")
     page.lines(_overridden(run))
@@ -141,10 +143,17 @@ def _objects(facts: Mapping[str, Any]) -> str:
     return f"*Objects* {code(f'+{created} ~{changed} −{removed}')} {told}"
 
 
-def _longest(run: RunRecord) -> str:
-    """Which step takes longest, and how that is known; of no use while nothing can start."""
-    found = run.plan.facts.get("longest_step") if run.plan else None
-    if not isinstance(found, dict) or run.state is RunState.BLOCKED:
+def _steps(facts: Mapping[str, Any]) -> str:
+    """What will be done, in one paragraph."""
+    wanted = facts.get("steps")
+    titles = [literal(cut(str(title), 60)) for title in wanted] if isinstance(wanted, list) else []
+    return f"*What will be done*\n{' → '.join(titles)}" if titles else ""
+
+
+def _longest(facts: Mapping[str, Any]) -> str:
+    """Which step takes longest, and how that is known."""
+    found = facts.get("longest_step")
+    if not isinstance(found, dict):
         return ""
     name, span = literal(cut(str(found.get("title")), 60)), duration(timedelta(seconds=float(found["seconds"])))
     if runs := int(found.get("runs") or 0):

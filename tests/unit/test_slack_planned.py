@@ -46,5 +46,19 @@ def test_the_longest_step_says_how_that_is_known() -> None:
     assert "⏱️ *Longest step* Upgrade with Helm: up to 2 min 5 s in the last 3 runs" in text(125, 3)
     assert "⏱️ *Longest step* Upgrade with Helm: 3.1 s last time" in text(3.1, 1)
     assert "⏱️ *Longest step* Upgrade with Helm: at most 15 min, its limit; it was not done here before" in text(900, 0)
-    assert "Longest step" not in text(900, 0, RunState.BLOCKED)
+    assert "Longest step" not in text(900, 0, RunState.BLOCKED), "nothing can start"
     assert "Longest step" not in shown(card(a_run(plan=plan(longest_step=None))))
+
+
+def test_what_may_go_wrong_stands_before_what_will_be_done_and_the_way_back_last() -> None:
+    found = plan(FindingRecord("c", "warning", "quota"), steps=["Back up", "Upgrade"])
+    text = shown(card(a_run(plan=found)))
+    places = [text.index(part) for part in ("⚠️ quota", "*What will be done*\nBack up → Upgrade", "↩️ *Back*")]
+    assert places == sorted(places)
+
+
+def test_a_void_approval_catches_the_eye() -> None:
+    note = "The approval is void; changed meanwhile: values. Nothing was done; this is the plan as of now."
+    for state in (RunState.AWAITING_APPROVAL, RunState.BLOCKED):
+        text = shown(card(a_run(state, note=note)))
+        assert "♻️ *The approval is void*; changed meanwhile: values. Nothing was done" in text
