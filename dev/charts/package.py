@@ -58,6 +58,7 @@ def files_of(version: str, table: Mapping[str, ChartVersion], *, source: Path = 
         files[edit.file] = _apply(files[edit.file], edit, version)
     for path in entry.delete:
         del files[path]
+    files |= entry.add
     files["Chart.yaml"] = _chart_yaml(files["Chart.yaml"], entry)
     return files
 
@@ -105,14 +106,20 @@ def _chart_yaml(text: str, entry: ChartVersion) -> str:
 
 def pack(entry: ChartVersion, files: Mapping[str, str]) -> Package:
     """``files`` by their path in the chart, as an archive."""
+    contents = {path: text.encode() for path, text in files.items()}
+    for folder in entry.pack:
+        inner = {path.removeprefix(f"{folder}/"): contents.pop(path) for path in files if path.startswith(f"{folder}/")}
+        contents[f"{folder}.tgz"] = _archive(folder.rpartition("/")[2], inner)
+    return Package(entry.version, entry.created, yaml.safe_load(files["Chart.yaml"]), _archive(CHART, contents))
+
+
+def _archive(chart: str, contents: Mapping[str, bytes]) -> bytes:
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.GNU_FORMAT) as tar:
         # Helm wants Chart.yaml early, as its own packages have it.
-        for path in sorted(files, key=lambda name: (name != "Chart.yaml", name)):
-            content = files[path].encode()
-            member = tarfile.TarInfo(f"{CHART}/{path}")
-            member.size = len(content)
+        for path in sorted(contents, key=lambda name: (name != "Chart.yaml", name)):
+            member = tarfile.TarInfo(f"{chart}/{path}")
+            member.size = len(contents[path])
             member.mode = 0o644
-            tar.addfile(member, io.BytesIO(content))
-    archive = gzip.compress(plain.getvalue(), compresslevel=6, mtime=0)
-    return Package(entry.version, entry.created, yaml.safe_load(files["Chart.yaml"]), archive)
+            tar.addfile(member, io.BytesIO(contents[path]))
+    return gzip.compress(plain.getvalue(), compresslevel=6, mtime=0)

@@ -79,6 +79,7 @@ class ChartRepository:
         base: str = "0.2.1",
         edits: Sequence[Edit] = (),
         delete: Sequence[str] = (),
+        add: Mapping[str, str] | None = None,
         changes: Sequence[Mapping[str, str]] = (),
         created: str = "2026-11-01T09:00:00Z",
     ) -> Package:
@@ -86,7 +87,13 @@ class ChartRepository:
         # Under a name of its own the base stays reachable, even when that very version is published anew.
         beneath = f"beneath {version}"
         entry = ChartVersion(
-            version, created, base=beneath, changes=tuple(changes), edits=tuple(edits), delete=tuple(delete)
+            version,
+            created,
+            base=beneath,
+            changes=tuple(changes),
+            edits=tuple(edits),
+            delete=tuple(delete),
+            add=add or {},
         )
         package = build(version, {**self._table, beneath: self._table[base], version: entry})
         self._packages[version] = package

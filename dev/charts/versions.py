@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,11 @@ class BadVersion(StrEnum):
     CANNOT_BE_SCHEDULED = "0.2.12"
     DATABASE_REFUSED = "0.2.13"
     REQUIRED_VALUE_MISSING = "0.2.14"
+    DEFINITION_IN_FOLDER = "0.2.15"
+    STORED_VERSION_GOES = "0.2.16"
+    PASSWORD_DRAWN_ANEW = "0.2.17"
+    SUBCHART_DEMANDS = "0.2.18"
+    SUBCHART_LEADS_OUTSIDE = "0.2.19"
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class Edit:
 class ChartVersion:
     """One version: the version it starts from, its edits, and what its changelog says.
 
-    ``created`` is RFC 3339; ``changes`` goes into ``artifacthub.io/changes``; ``bad`` says what goes wrong.
+    ``created`` is RFC 3339; ``changes`` goes into ``artifacthub.io/changes``; ``add`` are new files by their path in the
+    chart; ``pack`` are folders of subcharts that are put in as archives; ``bad`` says what goes wrong.
     """
 
     version: str
@@ -59,6 +65,8 @@ class ChartVersion:
     changes: tuple[Mapping[str, str], ...] = ()
     edits: tuple[Edit, ...] = ()
     delete: tuple[str, ...] = ()
+    add: Mapping[str, str] = field(default_factory=dict)
+    pack: tuple[str, ...] = ()
     bad: str | None = None
 
     @property
@@ -87,5 +95,7 @@ def _version(row: Mapping[str, Any]) -> ChartVersion:
         changes=tuple(row.get("changes", ())),
         edits=tuple(Edit(**edit) for edit in row.get("edits", ())),
         delete=tuple(row.get("delete", ())),
+        add=dict(row.get("add", {})),
+        pack=tuple(row.get("pack", ())),
         bad=row.get("bad"),
     )
