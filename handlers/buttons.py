@@ -11,7 +11,7 @@ from bot.store.records import RunRecord
 
 _PREFIX = "run_"
 TICKS = 10
-DIALOGS = (OfferKind.OVERRIDE, OfferKind.SUPPLY)
+DIALOGS = (OfferKind.OVERRIDE, OfferKind.SUPPLY, OfferKind.CONFIRM, OfferKind.EMERGENCY)
 """What opens a dialog instead of doing something at once."""
 
 
@@ -21,7 +21,7 @@ def buttons(run: RunRecord) -> tuple[Button, ...]:
     ticks = 0
     for number, offer in enumerate(offers(run), start=1):
         action = _PREFIX + offer.kind.value
-        if offer.kind is OfferKind.ASK:
+        if offer.kind in (OfferKind.ASK, OfferKind.EMERGENCY):
             action = f"{action}.{number}"
         if offer.kind is OfferKind.TICK:
             ticks += 1
@@ -45,6 +45,11 @@ def kind(action_id: str) -> OfferKind | None:
     """What a button does; None for one that an older version made."""
     name = action_id.removeprefix(_PREFIX).partition(".")[0]
     return OfferKind(name) if action_id.startswith(_PREFIX) and name in set(OfferKind) else None
+
+
+def urgent(body: Mapping[str, Any]) -> bool:
+    """Whether it may not wait behind others: what opens a dialog, and the command of an emergency, which does so too."""
+    return opens_dialog(body) or str(body.get("text") or "").lstrip().lower().startswith("emergency")
 
 
 def opens_dialog(body: Mapping[str, Any]) -> bool:

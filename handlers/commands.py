@@ -15,6 +15,7 @@ from bot.slack.permissions import Permissions
 from bot.slack.render import SlackMessage
 from handlers import answers
 from handlers.buttons import buttons
+from handlers.emergencies import Emergencies
 from handlers.parsing import PARTS, CommandLine, nearest, parse, part_of_diff
 from handlers.presses import Presses
 from handlers.vocabulary import Vocabulary, Word
@@ -36,6 +37,7 @@ class Typed:
     user: str
     channel: str
     key: str
+    trigger: str = ""
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> Typed:
@@ -44,6 +46,7 @@ class Typed:
             user=str(body["user_id"]),
             channel=str(body["channel_id"]),
             key=f"command:{body['trigger_id']}",
+            trigger=str(body["trigger_id"]),
         )
 
 
@@ -58,8 +61,10 @@ class Commands:
         permissions: Permissions,
         channels: Channels,
         presses: Presses,
+        emergencies: Emergencies,
         vocabulary: Vocabulary,
     ) -> None:
+        self._emergencies = emergencies
         self._config = config
         self._command = config.slack.command
         self._desk = desk
@@ -117,7 +122,10 @@ class Commands:
             dry_run=inputs.pop("dry_run", "false") != "false",
         )
         try:
-            await self._desk.ask(ask)
+            if word.emergency and ask.incident and not ask.dry_run:
+                await self._emergencies.ask(ask, trigger=typed.trigger)
+            else:
+                await self._desk.ask(ask)
         except UserMistake as mistake:
             way_out = f"{mistake.way_out} {self._form(word)}".strip()
             raise UserMistake(mistake.message, way_out=way_out, evidence=mistake.evidence) from mistake

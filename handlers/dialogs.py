@@ -1,4 +1,4 @@
-"""The two dialogs of a blocked plan: going on in spite of its blockers, and supplying the values that it misses.
+"""The dialogs of a plan: going on in spite of its blockers, supplying values that it misses, confirming an emergency.
 
 Permission is checked when a dialog opens and again when it is sent off; between the two a plan may have changed, which the
 mark in the dialog's ids shows.
@@ -14,15 +14,16 @@ from typing import Any
 
 from bot.engine.desk import Desk
 from bot.engine.offers import OfferKind, plan_mark
-from bot.errors import BotError, Refused, UserMistake
-from bot.settings import Configuration
+from bot.errors import BotError, Refused, Temporary, UserMistake
+from bot.settings import Configuration, Target
 from bot.slack import card, modal, words
 from bot.slack.markup import code, cut, literal, prose
 from bot.slack.modal import Field
 from bot.slack.render import Page, SlackMessage
 from bot.slack.views import Views
-from bot.store.records import RunRecord
-from handlers import answers, buttons, supplying
+from bot.store.records import RunRecord, RunState
+from handlers import answers, buttons, confirming, supplying
+from handlers.emergencies import CHOSEN, Emergencies, filling
 from handlers.presses import Presses
 
 Json = dict[str, Any]
@@ -33,10 +34,15 @@ _LISTED = 15
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a dialog: problems by field, or something to say instead of closing it, or neither."""
+    """What came of a dialog: problems by field, or something to say or another view instead of closing it, or nothing.
+
+    ``follow`` is what is left to do for that view, once Slack shows it.
+    """
 
     problems: Mapping[str, str] = field(default_factory=dict)
     said: SlackMessage | None = None
+    view: Json | None = None
+    follow: Json | None = None
 
     def response(self) -> Json:
         """As Slack wants it in the acknowledgement; empty closes the dialog."""
@@ -44,6 +50,8 @@ class Answer:
             return {"response_action": "errors", "errors": dict(self.problems)}
         if self.said is not None:
             return {"response_action": "update", "view": modal.notice(self.said, title="Not done")}
+        if self.view is not None:
+            return {"response_action": "update", "view": self.view}
         return {}
 
     def late(self) -> SlackMessage | None:
@@ -62,9 +70,11 @@ class Dialogs:
         config: Configuration,
         desk: Desk,
         presses: Presses,
+        emergencies: Emergencies,
         views: Views,
         patience: float = 1.0,
     ) -> None:
+        self._emergencies = emergencies
         self._config = config
         self._desk = desk
         self._presses = presses
@@ -77,10 +87,19 @@ class Dialogs:
         kind = buttons.kind(str(action.get("action_id")))
         mark, channel = str(action.get("value") or ""), str((body.get("channel") or {}).get("id") or "")
         trigger = str(body.get("trigger_id") or "")
+        if kind is OfferKind.EMERGENCY:
+            message = str((body.get("container") or {}).get("message_ts") or "")
+            key = f"click:{mark}:{message}:{user}"
+            await self._emergencies.press(mark, user=user, trigger=trigger, key=key)
+            return
         making = asyncio.create_task(self._made(kind, mark, user=user, channel=channel))
         done, _ = await asyncio.wait({making}, timeout=self._patience)
         if done:
-            await self._views.open(trigger, making.result())
+            view = making.result()
+            try:
+                await self._views.open(trigger, view)
+            except Temporary as problem:
+                raise _typed(problem, kind, mark, command=self._config.slack.command) from problem
             return
         # Slack's trigger would be over before the permission is known (a user group is asked of Slack)
         waiting = await self._views.open(trigger, modal.notice(answers.said("One moment …"), title="One moment"))
@@ -93,13 +112,21 @@ class Dialogs:
     async def submitted(self, body: Json) -> Answer:
         """What came of a dialog that was sent off. Never raises a ``BotError``."""
         view, user = body["view"], str(body["user"]["id"])
-        ids, given = _ids(view), modal.given(view)
+        ids, given, trigger = _ids(view), modal.given(view), str(body.get("trigger_id") or "")
         try:
             match view.get("callback_id"):
                 case OfferKind.OVERRIDE.value:
                     return await self._override(ids["mark"], given, user=user)
                 case OfferKind.SUPPLY.value:
                     return await self._supply(ids["mark"], given, user=user)
+                case OfferKind.CONFIRM.value:
+                    return await self._confirm(ids["mark"], given, user=user)
+                case OfferKind.EMERGENCY.value:
+                    view_, run_id = await self._emergencies.choose(
+                        ids, given.get(CHOSEN, ""), user=user, trigger=trigger
+                    )
+                    follow = filling(str(view["id"]), run_id, channel=ids["channel"])
+                    return Answer(view=view_, follow=follow)
                 case _:
                     raise Refused("This dialog belongs to an older version of the bot.", way_out="Open it again.")
         except BotError as problem:
@@ -114,8 +141,13 @@ class Dialogs:
     # -- dialogs --------------------------------------------------------------------------------------------
 
     async def _made(self, kind: OfferKind | None, mark: str, *, user: str, channel: str) -> Json:
-        make: Callable[[RunRecord, str], Json] = self._supplying if kind is OfferKind.SUPPLY else self._overriding
-        assert kind in buttons.DIALOGS  # noqa: S101 - nothing else gets here
+        makers: dict[OfferKind | None, Callable[[RunRecord, str], Json]] = {
+            OfferKind.SUPPLY: self._supplying,
+            OfferKind.OVERRIDE: self._overriding,
+            OfferKind.CONFIRM: self._confirming,
+        }
+        assert kind is not None  # noqa: S101 - nothing else gets here
+        make = makers[kind]
         run = await self._presses.permitted(kind, mark.partition(":")[0], user=user)
         _same_plan(run, mark)
         return make(run, json.dumps({"mark": mark, "channel": channel}))
@@ -146,6 +178,9 @@ class Dialogs:
         return modal.dialog(
             page, asked, callback=OfferKind.OVERRIDE.value, title="Override blockers", submit="Override", ids=ids
         )
+
+    def _confirming(self, run: RunRecord, ids: str) -> Json:
+        return confirming.view(run, self._target(run), ids=ids)
 
     def _supplying(self, run: RunRecord, ids: str) -> Json:
         missing = _missing(run)
@@ -193,11 +228,24 @@ class Dialogs:
         await self._desk.supply(mark, user=user, values=values)
         return Answer()
 
+    async def _confirm(self, mark: str, given: Mapping[str, str], *, user: str) -> Answer:
+        run = await self._presses.permitted(OfferKind.CONFIRM, mark.partition(":")[0], user=user)
+        if run.state is RunState.AWAITING_APPROVAL:
+            _same_plan(run, mark)
+        left_out = confirming.excepted(run, given)
+        if confirming.nothing_left(run, left_out):
+            return Answer({confirming.EXCEPTED: "Nothing would be left to do. Close this dialog instead."})
+        await self._presses.approve(run, mark, user=user, excepted=left_out)
+        return Answer()
+
     def _release(self, run: RunRecord) -> str:
+        return self._target(run).release
+
+    def _target(self, run: RunRecord) -> Target:
         target = self._config.target(run.target)
         if target is None:
             raise Refused(f"The target {run.target} is no longer in the configuration.")
-        return target.release
+        return target
 
 
 def _ids(view: Mapping[str, Any]) -> dict[str, str]:
@@ -206,6 +254,14 @@ def _ids(view: Mapping[str, Any]) -> dict[str, str]:
     except ValueError:
         found = {}
     return {"mark": "", "channel": "", **{str(name): str(value) for name, value in dict(found).items()}}
+
+
+def _typed(problem: Temporary, kind: OfferKind | None, mark: str, *, command: str) -> Temporary:
+    """A dialog that Slack does not open now must not stop an emergency: it can be confirmed by typing."""
+    if kind is not OfferKind.CONFIRM:
+        return problem
+    typed = f"Or type `{command} approve {mark.partition(':')[0]}`."
+    return Temporary(problem.message, way_out=f"{problem.way_out} {typed}".strip(), retry_after=problem.retry_after)
 
 
 def _same_plan(run: RunRecord, mark: str) -> None:

@@ -5,14 +5,16 @@ Permission is checked here, at the moment of the click; the policy of the run it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from bot.engine.desk import Ask, Desk
-from bot.engine.offers import OfferKind, asking, offers
+from bot.engine.offers import OfferKind, asking, deciding, offers
 from bot.errors import Refused
-from bot.settings import Permission
+from bot.settings import Configuration, Permission
 from bot.slack import words
+from bot.slack.channels import Channels
 from bot.slack.permissions import Permissions
 from bot.slack.render import SlackMessage
 from bot.store.records import RunRecord, RunState
@@ -24,13 +26,26 @@ _LEAST = {
     OfferKind.REJECT: Permission.APPROVE,
     OfferKind.ROLL_BACK: Permission.ROLLBACK,
     OfferKind.OVERRIDE: Permission.OVERRIDE,
+    OfferKind.EMERGENCY: Permission.EMERGENCY,
+    OfferKind.PERMANENT: Permission.UPGRADE,
 }
+_DECIDING = (OfferKind.APPROVE, OfferKind.CONFIRM, OfferKind.REJECT)
 
 
 class Presses:
     """Does it, or raises ``Refused`` with the reason."""
 
-    def __init__(self, *, desk: Desk, permissions: Permissions, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self,
+        *,
+        config: Configuration,
+        desk: Desk,
+        permissions: Permissions,
+        channels: Channels,
+        vocabulary: Vocabulary,
+    ) -> None:
+        self._config = config
+        self._channels = channels
         self._desk = desk
         self._permissions = permissions
         self._vocabulary = vocabulary
@@ -47,7 +62,7 @@ class Presses:
         if kind is OfferKind.ASK:
             return await self._ask(mark, user=user, key=key, trigger=str(body.get("trigger_id") or ""))
         run = await self.press(kind, mark, user=user, key=key)
-        if run.id != mark.partition(":")[0] and kind is OfferKind.RETRY:
+        if run.id != mark.partition(":")[0] and kind in (OfferKind.RETRY, OfferKind.PERMANENT):
             return answers.said(f"It is planned anew as run `{run.id}`; its card is in <#{run.channel}>.")
         return None
 
@@ -60,7 +75,7 @@ class Presses:
         run = await self.permitted(kind, run_id, user=user)
         match kind:
             case OfferKind.APPROVE:
-                return await self._approve(run, mark, user=user)
+                return await self.approve(run, mark, user=user)
             case OfferKind.REJECT:
                 return await self._desk.reject(mark, user=user, reason=reason)
             case OfferKind.CANCEL:
@@ -70,10 +85,14 @@ class Presses:
             case OfferKind.RETRY:
                 return await self._desk.retry(run_id, user=user, key=key, channel=run.channel)
             case OfferKind.ROLL_BACK:
-                return await self._desk.roll_back(run_id, user=user, key=key, channel=run.channel)
+                incident = await self.incident(run)
+                channel = run.channel
+                return await self._desk.roll_back(run_id, user=user, key=key, channel=channel, incident=incident)
+            case OfferKind.PERMANENT:
+                return await self._desk.make_permanent(run_id, user=user, key=key, channel=run.channel)
             case OfferKind.TICK:
                 return await self._desk.tick(mark, user=user)
-            case OfferKind.OVERRIDE | OfferKind.SUPPLY | OfferKind.ASK:
+            case OfferKind.CONFIRM | OfferKind.EMERGENCY | OfferKind.OVERRIDE | OfferKind.SUPPLY | OfferKind.ASK:
                 raise Refused("This needs its dialog.", way_out="Press its button on the card.")
 
     async def _ask(self, mark: str, *, user: str, key: str, trigger: str) -> SlackMessage:
@@ -84,7 +103,10 @@ class Presses:
             raise Refused("This button offers nothing any more.", way_out="Ask again for what it stands on.")
         permission = self._vocabulary.permission(self._desk.runbooks.text(wanted.runbook))
         await self._permissions.require(user, permission, answer.target)
-        ask = Ask(wanted.runbook, answer.target, wanted.inputs, user=user, channel=answer.channel, key=key)
+        incident = await self.incident(answer)
+        ask = Ask(
+            wanted.runbook, answer.target, wanted.inputs, user=user, channel=answer.channel, key=key, incident=incident
+        )
         run = await self._desk.ask(ask)
         if run.state.over:
             run = await self._desk.ask(replace(ask, key=f"{key}:{trigger}"))
@@ -96,17 +118,43 @@ class Presses:
         Overriding takes the permission of every blocker that is left.
         """
         run = await self._desk.run(run_id)
-        needed = {self._needed(kind, run)}
+        if kind in _DECIDING and run.incident is not None and await self.alone(run, user=user):
+            return run
+        needed = {Permission.APPROVE if kind in _DECIDING else self._needed(kind, run)}
+        if kind in _DECIDING and run.incident is not None and not await self._approves(run, user=user):
+            needed = {deciding(run)}  # the permission that is enough here; for the refusal
         if kind is OfferKind.OVERRIDE:
             needed |= {Permission(finding.override) for finding in run.blockers if finding.override}
         for permission in sorted(needed):
             await self._permissions.require(user, permission, run.target)
         return run
 
-    async def _approve(self, run: RunRecord, mark: str, *, user: str) -> RunRecord:
-        """A second click of the same person is told so, whichever of the two came through."""
+    async def require(self, user: str, permission: Permission, target: str) -> None:
+        """Raises ``Refused`` unless some role allows it."""
+        await self._permissions.require(user, permission, target)
+
+    async def incident(self, run: RunRecord) -> bool:
+        """Whether the run's card stands in an incident channel of its target."""
+        target = self._config.target(run.target)
+        return target is not None and await self._channels.incident(target, run.channel)
+
+    async def alone(self, run: RunRecord, *, user: str) -> bool:
+        """Whether the person may decide about the run alone: its permission, and its place as it is called now."""
+        if run.incident is None or not await self._permissions.allowed(user, Permission(run.incident), run.target):
+            return False
+        return await self.incident(run)
+
+    async def approve(self, run: RunRecord, mark: str, *, user: str, excepted: Sequence[str] = ()) -> RunRecord:
+        """A yes of somebody who is ``permitted``; said alone only where it would not be enough otherwise.
+
+        A second click of the same person is told so, whichever of the two came through.
+        """
+        mine = run.exclude_requester and user == run.requested_by
+        enough = not mine and run.approvals_needed <= len(run.valid_approvals) + 1
+        usual = run.incident is None or (enough and await self._approves(run, user=user))
+        alone = not usual and await self.alone(run, user=user)
         try:
-            return await self._desk.approve(mark, user=user)
+            return await self._desk.approve(mark, user=user, alone=alone, excepted=excepted)
         except Refused as refused:
             now = await self._desk.run(run.id)
             mine = any(voice.user == user for voice in now.valid_approvals)
@@ -114,6 +162,9 @@ class Presses:
                 text = f"You have approved run {run.id} already; it {words.state(now.state)}."
                 raise Refused(text, way_out="Nothing is left to press.") from refused
             raise
+
+    async def _approves(self, run: RunRecord, *, user: str) -> bool:
+        return await self._permissions.allowed(user, Permission.APPROVE, run.target)
 
     def _needed(self, kind: OfferKind, run: RunRecord) -> Permission:
         """The offer's permission while it stands; otherwise what such a thing needs at the least."""

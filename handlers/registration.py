@@ -16,9 +16,10 @@ from bot.slack.permissions import Permissions, UserGroups
 from bot.slack.responder import Responder
 from bot.slack.views import Views
 from handlers import answers
-from handlers.buttons import opens_dialog
+from handlers.buttons import opens_dialog, urgent
 from handlers.commands import Commands, Typed
 from handlers.dialogs import Dialogs
+from handlers.emergencies import FILL, Emergencies
 from handlers.intake import Door, Work
 from handlers.presses import Presses
 from handlers.submissions import Submissions
@@ -39,21 +40,31 @@ def register(*, settings: Settings, clients: SlackClients, desk: Desk) -> Entran
     config = settings.config
     permissions = Permissions(config=config, members=UserGroups(clients.web))
     vocabulary = Vocabulary(desk.runbooks)
-    presses = Presses(desk=desk, permissions=permissions, vocabulary=vocabulary)
+    channels = Channels(config=config, names=ChannelNames(clients.web))
+    views = Views(clients.web)
+    presses = Presses(config=config, desk=desk, permissions=permissions, channels=channels, vocabulary=vocabulary)
+    emergencies = Emergencies(config=config, desk=desk, presses=presses, vocabulary=vocabulary, views=views)
     commands = Commands(
         config=config,
         desk=desk,
         permissions=permissions,
-        channels=Channels(config=config, names=ChannelNames(clients.web)),
+        channels=channels,
         presses=presses,
+        emergencies=emergencies,
         vocabulary=vocabulary,
     )
-    dialogs = Dialogs(config=config, desk=desk, presses=presses, views=Views(clients.web))
+    dialogs = Dialogs(config=config, desk=desk, presses=presses, emergencies=emergencies, views=views)
     submissions = Submissions(dialogs=dialogs)
     responder = Responder(clients.session)
-    work = Work(
-        _Handler(commands=commands, presses=presses, dialogs=dialogs, submissions=submissions, responder=responder)
+    handler = _Handler(
+        commands=commands,
+        presses=presses,
+        dialogs=dialogs,
+        emergencies=emergencies,
+        submissions=submissions,
+        responder=responder,
     )
+    work = Work(handler)
 
     async def submitted(body: dict[str, Any]) -> dict[str, Any]:
         return await submissions.acknowledge(body, work)
@@ -63,7 +74,7 @@ def register(*, settings: Settings, clients: SlackClients, desk: Desk) -> Entran
         name="aeterna-bot",
         client=clients.web,
         signing_secret=secret.get_secret_value() if secret else "",
-        before_authorize=Door(work=work, command=config.slack.command, submitted=submitted, urgent=opens_dialog),
+        before_authorize=Door(work=work, command=config.slack.command, submitted=submitted, urgent=urgent),
         request_verification_enabled=config.slack.mode == "http",
         attaching_function_token_enabled=False,
         ignoring_self_assistant_message_events_enabled=False,
@@ -80,18 +91,23 @@ class _Handler:
         commands: Commands,
         presses: Presses,
         dialogs: Dialogs,
+        emergencies: Emergencies,
         submissions: Submissions,
         responder: Responder,
     ) -> None:
         self._commands = commands
         self._presses = presses
         self._dialogs = dialogs
+        self._emergencies = emergencies
         self._submissions = submissions
         self._responder = responder
 
     async def __call__(self, body: dict[str, Any]) -> None:
         if body.get("type") == "view_submission":
             await self._submissions.finish(body)
+            return
+        if body.get("type") == FILL:
+            await self._emergencies.fill(body["view"], body["run"], channel=body["channel"], settle=True)
             return
         answer = None
         try:

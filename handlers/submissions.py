@@ -33,7 +33,10 @@ class Submissions:
         task = known or self._begin(body)
         done, _ = await asyncio.wait({task}, timeout=self._patience)
         if done:
-            return task.result().response()
+            answer = task.result()
+            if answer.follow is not None and known is None:
+                work.take(answer.follow)
+            return answer.response()
         if known is None:
             work.take(body)
         return {}

@@ -34,6 +34,7 @@ class Word:
     runbook: bool = False
     flags: tuple[str, ...] = ()
     incident: bool = False
+    emergency: bool = False
 
 
 BUILT_IN = (
@@ -94,7 +95,7 @@ class Vocabulary:
             form, arguments = _form(runbook)
         permission = Permission(runbook.permission)
         incident = runbook.approval is not None and runbook.approval.incident is not None
-        return Word(name, form, runbook.summary, permission, arguments, True, flags, incident)
+        return Word(name, form, runbook.summary, permission, arguments, True, flags, incident, runbook.emergency)
 
     @staticmethod
     def flags(words: Mapping[str, Word]) -> dict[str, tuple[str, ...]]:

@@ -17,7 +17,7 @@ from rapidfuzz import process
 
 from bot.engine.approvers import confirmed_alone
 from bot.engine.contract import Runbook, Runbooks, as_typed
-from bot.engine.offers import ROLLBACK, optional, plan_mark, way_back
+from bot.engine.offers import DISABLE, ROLLBACK, UPGRADE, optional, plan_mark, way_back
 from bot.errors import Refused, UserMistake
 from bot.settings import Configuration, Target
 from bot.store import reading
@@ -221,6 +221,26 @@ class Desk:
         made, _ = await self._journal.create(child)
         return made
 
+    async def make_permanent(self, run_id: str, *, user: str, key: str, channel: str) -> RunRecord:
+        """Asks for an upgrade to the version that runs, with the values that switch the disabled component off."""
+        run = await self._journal.run(run_id)
+        target = self._configuration.target(run.target)
+        name = str(run.inputs.get("component") or "")
+        component = target.components.get(name) if target else None
+        if run.runbook != DISABLE or component is None:
+            raise Refused(f"Run {run.id} has disabled no component that the target still has.")
+        if not component.permanent:
+            raise Refused(
+                f"The description of {name} does not say by which values the chart leaves it out.",
+                way_out="Put `permanent` into the component's description in the configuration.",
+            )
+        version = run.plan.facts.get("current_version") if run.plan else None
+        if not version:
+            raise Refused("The plan does not say which version runs.", way_out="Ask for the upgrade by its version.")
+        inputs = {"version": str(version)}
+        supplied = dict(component.permanent)
+        return await self.ask(Ask(UPGRADE, run.target, inputs, user, channel, key, supplied=supplied))
+
     async def run(self, run_id: str) -> RunRecord:
         """One run; ``UserMistake`` when there is none with that id."""
         return await self._journal.run(run_id)
@@ -308,13 +328,18 @@ class Desk:
         run = await self._journal.run(mark.partition(":")[0])
         if run.state is not RunState.AWAITING_APPROVAL:
             raise Refused(f"Run {run.id} does not wait for approval: it is {said(run.state)}.")
-        return await self._planned(mark, RunState.AWAITING_APPROVAL)
+        return self._same(run, mark)
 
     async def _planned(self, mark: str, *states: RunState) -> RunRecord:
-        run_id, _, plan = mark.partition(":")
-        run = await self._journal.run(run_id)
+        run = await self._journal.run(mark.partition(":")[0])
         if run.state not in states:
             raise Refused(f"Run {run.id} is {said(run.state)} now.")
+        return self._same(run, mark)
+
+    @staticmethod
+    def _same(run: RunRecord, mark: str) -> RunRecord:
+        """The run, if the plan that the person saw is the one that it has."""
+        plan = mark.partition(":")[2]
         if plan and plan_mark(run) != mark:
             raise Refused(
                 "The plan has changed since this card was shown.",

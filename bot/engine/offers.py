@@ -14,6 +14,12 @@ ROLLBACK = "rollback"
 """The runbook that takes a release back; ``on_failure: rollback`` and the card's button start it."""
 
 
+UPGRADE = "upgrade"
+DISABLE, ENABLE = "emergency-disable", "emergency-enable"
+SCALE_DOWN, RESTORE = "emergency-scale-down", "emergency-restore"
+"""The runbooks that a card offers on a bad day, and those that undo them."""
+
+
 class OfferKind(StrEnum):
     """What a button does."""
 
@@ -26,6 +32,9 @@ class OfferKind(StrEnum):
     OVERRIDE = "override"  # opens a dialog
     SUPPLY = "supply"  # opens a dialog
     TICK = "tick"
+    CONFIRM = "confirm"  # opens a dialog
+    EMERGENCY = "emergency"  # opens a dialog
+    PERMANENT = "permanent"
     ASK = "ask"  # for another run, which is planned and approved as if somebody had typed it
 
 
@@ -93,25 +102,66 @@ def offers(run: RunRecord) -> tuple[Offer, ...]:
             mark = plan_mark(run)
             return (
                 *_ticks(run, "before"),
-                Offer(OfferKind.APPROVE, "Approve", mark, Permission.APPROVE, style="primary"),
-                Offer(OfferKind.REJECT, "Reject", mark, Permission.APPROVE, style="danger"),
+                _yes(run, mark),
+                Offer(OfferKind.REJECT, "Reject", mark, deciding(run), style=None if run.emergency else "danger"),
             )
         case RunState.PLANNING | RunState.QUEUED | RunState.RUNNING if run.mutates:
             return () if run.cancel_requested_by else (_cancel(run),)
         case RunState.NEEDS_ATTENTION:
             stop = Offer(OfferKind.STOP, "Stop here", run.id, Permission.UPGRADE)
             retry = Offer(OfferKind.RETRY, "Retry", run.id, Permission.UPGRADE, style="primary")
-            return (retry, *_roll_back(run), stop)
+            return (retry, *_roll_back(run), stop, *_emergencies(run))
         case RunState.SUCCEEDED:
-            return (*_ticks(run, "after"), *_roll_back(run), *_asks(run))
+            return (*_ticks(run, "after"), *_roll_back(run), *_asks(run), *_undone(run))
         case RunState.FAILED | RunState.CANCELLED:
-            return (*_roll_back(run), *_again(run)) if touched(run) else _again(run)
+            back = (*_roll_back(run), *_undone(run)) if touched(run) else ()
+            return (*back, *_again(run), *(_emergencies(run) if run.state is RunState.FAILED else ()))
         case RunState.BLOCKED:
             return (*_supply(run), *_override(run), *_again(run))
         case RunState.EXPIRED:
             return _again(run)
         case _:
             return ()
+
+
+def deciding(run: RunRecord) -> Permission:
+    """What a yes or no takes: in an incident channel one person with this permission is enough."""
+    return Permission(run.incident) if run.incident else Permission.APPROVE
+
+
+def _yes(run: RunRecord, mark: str) -> Offer:
+    if not run.emergency:
+        return Offer(OfferKind.APPROVE, "Approve", mark, deciding(run), style="primary")
+    label = "Confirm…" if run.incident else "Approve…"
+    return Offer(OfferKind.CONFIRM, label, mark, deciding(run), style="danger")
+
+
+def _emergency(run: RunRecord, label: str, runbook: str, *, style: Literal["danger"] | None = None) -> Offer:
+    return Offer(OfferKind.EMERGENCY, label, f"{run.id}:{runbook}", Permission.EMERGENCY, style=style)
+
+
+def _emergencies(run: RunRecord) -> tuple[Offer, ...]:
+    """What helps at once when a change went wrong."""
+    if run.emergency or not run.mutates or not touched(run):
+        return ()
+    return (
+        _emergency(run, "Scale down…", SCALE_DOWN, style="danger"),
+        _emergency(run, "Disable a component…", DISABLE),
+    )
+
+
+def _undone(run: RunRecord) -> tuple[Offer, ...]:
+    """How an emergency is undone, whole or half done, and how what it did stays."""
+    if run.runbook == SCALE_DOWN or (run.runbook == DISABLE and run.state is not RunState.SUCCEEDED):
+        return (_emergency(run, "Restore…", RESTORE),)
+    if run.runbook != DISABLE:
+        return ()
+    name = str(run.inputs.get("component") or "")
+    confirm = (
+        f"Ask for an upgrade to the same chart version with {name} switched off? It is planned and approved as always."
+    )
+    permanent = Offer(OfferKind.PERMANENT, "Make it permanent", run.id, Permission.UPGRADE, confirm=confirm)
+    return (_emergency(run, f"Enable {name}…", ENABLE), permanent)
 
 
 def _cancel(run: RunRecord) -> Offer:
@@ -180,4 +230,6 @@ def _asking(run: RunRecord) -> Permission:
 
 
 def _permission(runbook: str) -> Permission:
+    if runbook.startswith("emergency-"):
+        return Permission.EMERGENCY
     return Permission(runbook) if runbook in set(Permission) else Permission.UPGRADE

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from itertools import groupby
 
-from bot.slack import planned, report, words
+from bot.slack import impact, planned, report, words
 from bot.slack.markup import INDENT, code, cut, duration, literal, moment, one_line, prose
 from bot.slack.render import Button, Page, SlackMessage
 from bot.store.records import (
@@ -23,6 +23,8 @@ from bot.store.records import (
 METADATA = "aeterna_run"
 """The metadata event type under which a card carries its run's id."""
 _VOID = "The approval is void"
+_IMPACT = 12
+"""Objects of an emergency on its card; the dialog has more, the plan all."""
 _WORTH_SAYING = timedelta(seconds=1)
 _NOT_STARTED = {
     RunState.PLANNING,
@@ -47,6 +49,8 @@ def card(
     page.small(_who(run))
     page.section(_state(run))
     _progress(page, run)
+    if run.plan is not None and planned.deciding(run):
+        page.lines(impact.lines(run.plan.facts, most=_IMPACT))
     planned.show(page, run, command=command, whole=whole)
     _failure(page, run)
     _footer(page, run)
@@ -59,6 +63,8 @@ def title(run: RunRecord) -> str:
     sign, name = words.runbook(run.runbook)
     before, after = versions(run)
     change = f" · {before} → {after}" if before and after else f" · {after}" if after else ""
+    if component := run.inputs.get("component"):
+        change = f" · {_short(component)}"
     return f"{sign} {name} {run.target}{change}"
 
 
@@ -97,15 +103,20 @@ def _short(version: object) -> str:
 
 
 def _who(run: RunRecord) -> str:
-    return f"{code(run.id)} · asked by <@{run.requested_by}>"  # Slack itself shows when
+    dry = " · dry run" if run.dry_run else ""
+    return f"{code(run.id)} · asked by <@{run.requested_by}>{dry}"  # Slack itself shows when
 
 
 def _state(run: RunRecord) -> str:
     sign, words_ = words.STATES[run.state]
     if run.state in (RunState.RUNNING, RunState.QUEUED, RunState.PLANNING) and run.cancel_requested_by:
         sign, words_ = "⏹️", f"Stopping at the next safe point, as <@{run.cancel_requested_by}> asked"
+        if run.preempted_by:
+            words_ = "Stopping at the next safe point: an emergency goes first"
+    if run.state is RunState.QUEUED and run.preempts:
+        words_ = f"Starts as soon as {code(run.preempts)} is at a safe point"
     if run.state is RunState.AWAITING_APPROVAL:
-        words_ = "Ready for approval"
+        words_ = "Ready to be confirmed" if run.incident else "Ready for approval"
     said = planned.verdict(run) if planned.deciding(run) and run.state is not RunState.PLANNING else ""
     found = f": {said}" if said else ""
     lines = [f"{sign} *{words_}*{found}{_span(run)}"]
@@ -140,11 +151,16 @@ def _voices(run: RunRecord) -> str:
     if run.state is RunState.CANCELLED and run.cancel_requested_by and not run.note:
         return f"by <@{run.cancel_requested_by}>"  # nobody carried it, so nobody left a note
     given = ", ".join(f"<@{voice.user}>" for voice in run.valid_approvals)
+    if run.state is RunState.AWAITING_APPROVAL and run.incident:
+        return f"👤 One person with the permission {code(run.incident)} is enough here"
     if run.state is RunState.AWAITING_APPROVAL:
         need = f"{len(run.valid_approvals)} of {run.approvals_needed}"
         someone = f", needs someone else than <@{run.requested_by}>" if run.exclude_requester else ""
         return f"👥 {need}{someone}{f' · yes from {given}' if given else ''}"
-    return f"👍 Approved by {given}" if given else ""
+    alone = " alone, in an incident channel" if any(voice.alone for voice in run.valid_approvals) else ""
+    left_out = f"; left alone: {', '.join(map(code, run.excepted))}" if run.excepted else ""
+    verb = "Confirmed" if alone else "Approved"
+    return f"👍 {verb} by {given}{alone}{left_out}" if given else ""
 
 
 def _progress(page: Page, run: RunRecord) -> None:
@@ -200,4 +216,7 @@ def _failure(page: Page, run: RunRecord) -> None:
 def _footer(page: Page, run: RunRecord) -> None:
     links = [f"takes back {code(run.parent)}"] if run.parent else []
     links += [f"taken back by {code(run.child)}"] if run.child else []
+    links += [f"goes before {code(run.preempts)}"] if run.preempts else []
+    if run.preempted_by:
+        links.append(f"pre-empted by {code(run.preempted_by)} of <@{run.cancel_requested_by}>")
     page.small(" · ".join(links))

@@ -28,4 +28,6 @@ INPUT_HINT = 2_000
 INPUT_TEXT = 3_000
 """The longest text that one field of a modal takes."""
 OPTIONS = 100
+CHECKBOXES = 10
+"""Options of one group of checkboxes."""
 OPTION_TEXT = 75

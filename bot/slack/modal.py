@@ -22,13 +22,15 @@ VALUE = "value"
 class Field:
     """One field. ``label``, ``hint`` and ``choices`` are plain text; a chosen one comes back as its number.
 
+    Of ``several`` any number may be chosen, none too; their numbers come back with commas between them.
+
     ``least`` and ``most`` bound a number; ``longest`` a text, in characters.
     """
 
     id: str
     label: str
     hint: str = ""
-    kind: Literal["line", "text", "integer", "decimal", "choice"] = "line"
+    kind: Literal["line", "text", "integer", "decimal", "choice", "several"] = "line"
     choices: tuple[str, ...] = ()
     initial: str | None = None
     least: float | None = None
@@ -43,16 +45,21 @@ class Field:
             "label": _plain(self.label, limits.INPUT_LABEL),
             "element": {"action_id": VALUE, **self._element()},
         }
+        if self.kind == "several":
+            block["optional"] = True
         if self.hint.strip():
             block["hint"] = _plain(self.hint, limits.INPUT_HINT)
         return block
 
     def _element(self) -> Json:
-        if self.kind == "choice":
+        if self.kind in ("choice", "several"):
             options = [
                 {"text": _plain(text, limits.OPTION_TEXT), "value": str(number)}
                 for number, text in enumerate(self.choices[: limits.OPTIONS])
             ]
+            if self.kind == "several":
+                few = len(options) <= limits.CHECKBOXES  # a tap each; of many, a list that can be searched
+                return {"type": "checkboxes" if few else "multi_static_select", "options": options}
             chosen = {"initial_option": options[self.choices.index(self.initial)]} if self._offered() else {}
             return {"type": "static_select", "options": options, **chosen}
         initial = {"initial_value": self.initial} if self.initial is not None else {}
@@ -96,6 +103,9 @@ def given(view: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for block, actions in ((view.get("state") or {}).get("values") or {}).items():
         state = (actions or {}).get(VALUE) or {}
+        if "selected_options" in state:
+            found[str(block)] = ",".join(str(one.get("value")) for one in state["selected_options"] or ())
+            continue
         chosen = (state.get("selected_option") or {}).get("value")
         found[str(block)] = str(chosen if chosen is not None else state.get("value") or "")
     return found

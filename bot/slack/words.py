@@ -17,6 +17,10 @@ RUNBOOKS: Mapping[str, tuple[str, str]] = {
     "plan": ("📝", "Plan for"),
     "changelog": ("📰", "Changelog for"),
     "diff": ("🔀", "Differences for"),
+    "emergency-disable": ("🚨", "Disable in"),
+    "emergency-enable": ("🟢", "Enable in"),
+    "emergency-scale-down": ("🚨", "Scale down"),
+    "emergency-restore": ("🟢", "Restore"),
 }
 OTHER_RUNBOOK = "⚙️"
 

@@ -11,7 +11,8 @@ from tests.journeys.conftest import Start
 from tests.journeys.journey import ALICE, Journey
 from tests.slack.support import everything
 
-DECISION = ["Retry", "Roll back to 1 (0.2.0)", "Stop here"]
+EMERGENCIES = ["Scale down…", "Disable a component…"]
+DECISION = ["Retry", "Roll back to 1 (0.2.0)", "Stop here", *EMERGENCIES]
 
 
 async def _taken_back(world: Journey, ts: str) -> None:
@@ -46,7 +47,7 @@ async def test_a_crash_loop_is_shown_with_the_pods_name_and_last_words_and_can_b
     await world.private(ALICE, f"*prod* is held by `{world.run_id(card)}`", "needs attention")
     await world.press(failed, "Stop here")
     stopped = await world.card("❌ *Failed*", "Stopped here by <@U0ALICE>. The release stays as it is.", ts=card.ts)
-    assert stopped.buttons == ["Roll back to 1 (0.2.0)", "Plan again"]
+    assert stopped.buttons == ["Roll back to 1 (0.2.0)", "Plan again", *EMERGENCIES]
     await world.ask("locks")
     await world.private(ALICE, "*prod* is free")
     assert await world.statuses() == ["0.2.0 superseded", "0.2.3 deployed"]

@@ -54,7 +54,8 @@ async def test_a_failure_shows_why_and_the_whole_log_in_the_thread(slack: SlackW
         waiting = await bot.upgrade_waiting()
         await slack.click("bob", "ops", waiting.ts, "run_approve")
         card = await bot.card("🆘 *Needs a decision*", "*Why* Pod aeterna-1 crashes.", "*What now* Look at its log.")
-        assert card.buttons == ["Retry", "Roll back to 3 (0.2.0)", "Stop here"]
+        emergencies = ["Scale down…", "Disable a component…"]
+        assert card.buttons == ["Retry", "Roll back to 3 (0.2.0)", "Stop here", *emergencies]
         reply = await slack.wait_for("ops", lambda m: m.thread_ts == card.ts and "line 299" in everything(m))
         assert "&lt;!channel&gt;" in everything(reply)
         with_file = await slack.wait_for("ops", lambda m: m.thread_ts == card.ts and bool(m.files))
