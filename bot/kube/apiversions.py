@@ -88,7 +88,10 @@ async def api_findings(
 def unserved_findings(
     unserved: Iterable[tuple[str, str]], objects: Iterable[Json], server_version: str
 ) -> list[KubeFinding]:
-    """Blockers for the objects whose API version and kind are among ``unserved``, but those that the manifest defines."""
+    """Blockers for the objects whose API version and kind are among ``unserved``.
+
+    Those too that the manifest itself defines: `helm upgrade` stops at them (4.3.1: "ensure CRDs are installed first").
+    """
     missing, many = set(unserved), list(objects)
     own = {key for obj in many if obj.get("kind") == "CustomResourceDefinition" for key in _defined(obj)}
     entries = {(one.version, one.kind): one for one in known_removals().entries}
@@ -99,8 +102,9 @@ def unserved_findings(
             continue
         ref = ref_of(obj)
         if key in own:
-            text = f"{ref}: the chart brings the definition of {key[1]} itself."
-            found.append(KubeFinding("info", "api.own", str(ref), text))
+            text = f"{ref}: the chart brings the definition of {key[1]}, but Helm looks all kinds up before it creates any."
+            way_out = "Apply that CustomResourceDefinition first, then plan again."
+            found.append(KubeFinding("blocker", "api.own", str(ref), text, way_out))
             continue
         removal = entries.get(key)
         text = f"{ref}: this cluster ({server_version}) does not serve {key[1]} of {key[0]}."

@@ -111,8 +111,18 @@ class Cluster:
         )
         return [unmanaged(item) | {"apiVersion": api_version, "kind": kind} for item in items]
 
-    async def create(self, obj: Json, *, dry_run: bool = False) -> Json:
-        """Create ``obj``. Raises Conflict (``already_exists``) when there is one of that name."""
+    async def create(
+        self,
+        obj: Json,
+        *,
+        dry_run: bool = False,
+        field_manager: str = FIELD_MANAGER,
+        on_warning: Callable[[str], None] | None = None,
+    ) -> Json:
+        """Create ``obj``. Raises Conflict (``already_exists``) when there is one of that name.
+
+        What the server drops or warns of goes to ``on_warning``.
+        """
         ref = ref_of(obj)
         resource = await self.discovery.resource(ref.api_version, ref.kind)
         namespace = ref.namespace or None
@@ -120,9 +130,10 @@ class Cluster:
             resource.call("create", namespace, ref.name),
             "POST",
             resource.path(namespace),
-            params=_writing(dry_run=dry_run),
+            params=_writing(field_manager, dry_run=dry_run),
             body=obj,
             dry_run=dry_run,
+            on_warning=on_warning,
         )
 
     async def delete(
@@ -160,18 +171,24 @@ class Cluster:
         *,
         subresource: str | None = None,
         dry_run: bool = False,
+        field_manager: str = FIELD_MANAGER,
+        on_warning: Callable[[str], None] | None = None,
     ) -> Json:
-        """Patch it in the given manner (``MERGE_PATCH``, ``JSON_PATCH``, ``STRATEGIC_PATCH``)."""
+        """Patch it in the given manner (``MERGE_PATCH``, ``JSON_PATCH``, ``STRATEGIC_PATCH``).
+
+        What the server drops or warns of goes to ``on_warning``.
+        """
         resource = await self.discovery.resource(ref.api_version, ref.kind)
         namespace = ref.namespace or None
         return await self.session.json(
             resource.call("patch", namespace, ref.name, subresource or ""),
             "PATCH",
             resource.path(namespace, ref.name, subresource),
-            params=_writing(dry_run=dry_run),
+            params=_writing(field_manager, dry_run=dry_run),
             body=body,
             content_type=content_type,
             dry_run=dry_run,
+            on_warning=on_warning,
         )
 
     async def scale(self, ref: ObjectRef, replicas: int) -> None:
@@ -185,17 +202,20 @@ class Cluster:
         dry_run: bool,
         field_manager: str = FIELD_MANAGER,
         force: bool = False,
+        strict: bool = False,
         on_warning: Callable[[str], None] | None = None,
     ) -> Json:
         """Server-side apply; gives the object as the server has it, or would have it with ``dry_run``.
 
-        Raises Invalid with the fields that the server does not accept, and Conflict when another manager
-        owns a field and ``force`` is not set. Deprecations and the like go to ``on_warning``.
+        Raises Invalid with the fields that the server does not accept (with ``strict`` also those that it does not
+        know), and Conflict with the fields that another manager owns when ``force`` is not set. Deprecations and
+        the like go to ``on_warning``.
         """
         ref = ref_of(obj)
         resource = await self.discovery.resource(ref.api_version, ref.kind)
         namespace = ref.namespace or None
         params = {"fieldManager": field_manager, "force": "true" if force else "false"}
+        params |= {"fieldValidation": "Strict"} if strict else {}
         return await self.session.json(
             resource.call("patch", namespace, ref.name),
             "PATCH",
@@ -310,5 +330,5 @@ def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:
     return {key: value for key, value in params.items() if value}
 
 
-def _writing(*, dry_run: bool) -> dict[str, str]:
-    return {"fieldManager": FIELD_MANAGER} | ({"dryRun": "All"} if dry_run else {})
+def _writing(field_manager: str, *, dry_run: bool) -> dict[str, str]:
+    return {"fieldManager": field_manager} | ({"dryRun": "All"} if dry_run else {})

@@ -12,12 +12,14 @@ from bot.diff import manifests
 from bot.engine.contract import CheckResult, Finding, Level, PlanContext
 from bot.errors import BotError, Evidence
 from bot.helm.failures import ReleasePending, RenderFailed, ValuesRefused
+from bot.helm.flags import dialect
 from bot.helm.models import StoredRelease
-from runbooks.checks.comparison import Comparison, compared
+from runbooks.checks.comparison import REPLACED, Comparison, compared
 from runbooks.checks.definitions import immutable_of
 from runbooks.checks.findings import blocker, not_done, warning
-from runbooks.checks.objects import Objects, Unsteady, objects_of, told, unsteady_of
-from runbooks.checks.rehearsal import MOST, Rehearsal
+from runbooks.checks.objects import Objects, Unsteady, base_of, objects_of, told, unsteady_of
+from runbooks.checks.refusals import MOST
+from runbooks.checks.rehearsal import Rehearsal
 from runbooks.demands import Given
 from runbooks.reading import Reader
 from runbooks.text import listed
@@ -30,7 +32,7 @@ class ManifestsDryRun:
 
     async def check(self, context: PlanContext) -> CheckResult:
         """Binds the approval to the digest of what would be applied."""
-        reader, namespace = Reader(context), context.target.namespace
+        reader = Reader(context)
         release = await reader.release()
         try:
             objects = await objects_of(context)
@@ -44,14 +46,15 @@ class ManifestsDryRun:
             return CheckResult((blocker("The rehearsal was not possible while another operation is pending."),))
         except BotError as error:
             return not_done(Level.BLOCKER, "Rendering the chart", error)
-        cluster, server_side = context.clients.cluster, _server_side(context, release)
+        server_side = await _server_side(context, release)
         tried, (unsteady, found) = await asyncio.gather(
-            Rehearsal(cluster, namespace, server_side=server_side).all(objects.after, objects.hooks),
-            _compared(context, objects),
+            _rehearsed(context, objects, server_side=server_side), _compared(context, objects)
         )
         numbers = found.numbers
+        refused = {one.subject for one in tried if one.code == "dry_run.immutable"}
+        differ = (one for one in found.findings if not (one.code == REPLACED and one.subject in refused))
         return CheckResult(
-            findings=(*tried, *told(unsteady.trouble), *found.findings, *_left_out(await reader.given())),
+            findings=(*tried, *told(unsteady.trouble), *differ, *_left_out(await reader.given())),
             facts={
                 "objects_created": numbers["created"],
                 "objects_changed": numbers["changed"] + numbers["replaced"],
@@ -65,6 +68,25 @@ class ManifestsDryRun:
             },
             files=(Evidence("manifests.diff", found.text),) if found.text else (),
         )
+
+
+async def _rehearsed(context: PlanContext, objects: Objects, *, server_side: bool) -> tuple[Finding, ...]:
+    """What the API server says; and what stopped Helm's own dry run, unless that is among it."""
+    before = base_of(await Reader(context).releases())
+    rehearsal = Rehearsal(
+        context.clients.cluster,
+        context.target.namespace,
+        server_side=server_side,
+        taking_over=server_side and before.apply_method != "ssa",
+        before=objects.before,
+    )
+    try:
+        tried = await rehearsal.all(objects.after, objects.hooks)
+    except BotError as error:
+        return not_done(Level.BLOCKER, "Rehearsing the manifest", error).findings
+    if objects.refused and not any(one.level is Level.BLOCKER for one in tried):
+        return (*not_done(Level.BLOCKER, "Helm's own dry run", objects.refused).findings, *tried)
+    return tuple(tried)
 
 
 async def _compared(context: PlanContext, objects: Objects) -> tuple[Unsteady, Comparison]:
@@ -95,7 +117,9 @@ def _left_out(given: Given) -> tuple[Finding, ...]:
     return (warning(text, "Rendering and rehearsal are not concerned."),)
 
 
-def _server_side(context: PlanContext, release: StoredRelease) -> bool:
-    """How Helm would apply: as the target says, else as the release was applied last."""
+async def _server_side(context: PlanContext, release: StoredRelease) -> bool:
+    """How Helm would apply: as the target says, else as the release was applied last. Helm 3 only applies client-side."""
     mode = context.target.server_side_apply
+    if not dialect((await context.clients.helm.version()).version).server_side:
+        return False
     return release.apply_method == "ssa" if mode == "auto" else mode == "true"

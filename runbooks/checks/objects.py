@@ -16,7 +16,7 @@ from bot.diff.drawn import Drawn
 from bot.diff.templates import Templates
 from bot.engine.contract import CheckResult, Finding, Level, PlanContext
 from bot.errors import BotError
-from bot.helm.failures import RenderFailed, ValuesRefused
+from bot.helm.failures import ManifestRefused, RenderFailed, ValuesRefused
 from bot.helm.models import Hook, Rendered, Status, StoredRelease
 from bot.helm.rendering import objects_from, parse_objects
 from bot.kube.findings import KubeFinding, unseen
@@ -28,11 +28,15 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Objects:
-    """``before`` is what Helm compares with (see ``base_of``), ``after`` what the new chart gives, without its ``hooks``."""
+    """``before`` is what Helm compares with (see ``base_of``), ``after`` what the new chart gives, without its ``hooks``.
+
+    With ``refused`` Helm stopped at an object, a kind that the cluster does not serve mostly: they are rendered without it.
+    """
 
     before: tuple[Json, ...] = field(repr=False)
     after: tuple[Json, ...] = field(repr=False)
     hooks: tuple[Json, ...] = field(repr=False)
+    refused: ManifestRefused | None = None
 
     @property
     def new(self) -> tuple[Json, ...]:
@@ -42,7 +46,7 @@ class Objects:
 
 async def objects_of(context: PlanContext) -> Objects:
     """The objects of this plan. Raises what reading the release and rendering the chart raise."""
-    found: Objects = await context.shared.once("objects", lambda: _parsed(Reader(context)))
+    found: Objects = await context.shared.once("objects", lambda: _parsed(context, Reader(context)))
     return found
 
 
@@ -73,7 +77,10 @@ async def unsteady_of(context: PlanContext) -> Unsteady:
 
 async def _unsteady(context: PlanContext) -> Unsteady:
     reader, namespace = Reader(context), context.target.namespace
-    objects, rendered, given = await objects_of(context), await reader.rendered(), await reader.given()
+    objects = await objects_of(context)
+    if objects.refused:
+        return Unsteady({})
+    rendered, given = await reader.rendered(), await reader.given()
     templates = given.templates
     if templates is None or not (templates.draws or given.left_out):
         return Unsteady({})
@@ -111,13 +118,29 @@ async def _again(context: PlanContext, reader: Reader) -> tuple[Json, ...]:
     return (*rendered.objects, *await asyncio.to_thread(_hooks, rendered.hooks))
 
 
-async def _parsed(reader: Reader) -> Objects:
+async def _parsed(context: PlanContext, reader: Reader) -> Objects:
     await reader.release()  # says so when there is none
-    base, rendered = base_of(await reader.releases()), await reader.rendered()
+    base, refused = base_of(await reader.releases()), None
+    try:
+        rendered = await reader.rendered()
+    except ManifestRefused as error:
+        rendered, refused = await _without_a_cluster(context, reader), error
     before, hooks = await asyncio.gather(  # a manifest may have megabytes
         reader.objects(base), asyncio.to_thread(_hooks, rendered.hooks)
     )
-    return Objects(before, rendered.objects, hooks)
+    return Objects(before, rendered.objects, hooks, refused)
+
+
+async def _without_a_cluster(context: PlanContext, reader: Reader) -> Rendered:
+    """The manifest as far as it goes without asking the API server, at whose first no Helm's own dry run stops."""
+    target = context.target
+    return await context.clients.helm.template(
+        (await reader.chart()).path,
+        release=target.release,
+        namespace=target.namespace,
+        values=(await reader.values()).file,
+        kube_version=await context.clients.cluster.server_version(),
+    )
 
 
 def _hooks(hooks: Iterable[Hook]) -> tuple[Json, ...]:

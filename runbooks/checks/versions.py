@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import ClassVar
 
 from bot.engine.contract import CheckResult, Level, PlanContext
 from bot.errors import BotError
-from bot.helm.failures import ManifestRefused, RenderFailed, ValuesRefused
-from bot.helm.rendering import parse_objects
+from bot.helm.failures import RenderFailed, ValuesRefused
 from bot.kube.apiversions import api_findings, namespace_findings
 from runbooks.checks.findings import info, not_done
 from runbooks.checks.objects import Json, objects_of, told
@@ -53,21 +51,5 @@ async def _objects(context: PlanContext) -> tuple[tuple[Json, ...], CheckResult]
         return (await objects_of(context)).new, CheckResult()
     except (RenderFailed, ValuesRefused):
         return (), CheckResult((info("API versions could not be looked at, because the chart does not render."),))
-    except ManifestRefused:
-        return await _without_a_cluster(context), CheckResult()
     except BotError as error:
         return (), not_done(Level.BLOCKER, WHAT, error)
-
-
-async def _without_a_cluster(context: PlanContext) -> tuple[Json, ...]:
-    """The manifest as far as it goes without asking the API server: Helm's dry run stops at the first kind that is not served."""
-    reader, target = Reader(context), context.target
-    rendered = await context.clients.helm.template(
-        (await reader.chart()).path,
-        release=target.release,
-        namespace=target.namespace,
-        values=(await reader.values()).file,
-        kube_version=await context.clients.cluster.server_version(),
-    )
-    hooks = await asyncio.to_thread(lambda: [obj for hook in rendered.hooks for obj in parse_objects(hook.manifest)])
-    return (*rendered.objects, *hooks)

@@ -57,7 +57,7 @@ def test_a_kind_that_kubernetes_removed_is_a_blocker_that_names_what_replaced_it
     assert one.way_out == "The chart must use autoscaling/v2."
 
 
-def test_a_kind_that_nobody_installed_is_a_blocker_unless_the_manifest_brings_it() -> None:
+def test_a_kind_that_nobody_installed_is_a_blocker_even_when_the_manifest_brings_it() -> None:
     custom = obj("dragonflydb.io/v1alpha1", "Dragonfly")
     missing = [("dragonflydb.io/v1alpha1", "Dragonfly")]
     (one,) = unserved_findings(missing, [custom, obj("v1", "Service")], "v1.37.2")
@@ -65,7 +65,9 @@ def test_a_kind_that_nobody_installed_is_a_blocker_unless_the_manifest_brings_it
     assert "CustomResourceDefinition" in one.way_out
     spec = {"group": "dragonflydb.io", "names": {"kind": "Dragonfly"}, "versions": [{"name": "v1alpha1"}]}
     own = obj("apiextensions.k8s.io/v1", "CustomResourceDefinition", spec=spec)
-    assert [one.level for one in unserved_findings(missing, [custom, own], "v1.37.2")] == ["info"]
+    (one,) = unserved_findings(missing, [custom, own], "v1.37.2")
+    assert (one.level, one.code) == ("blocker", "api.own")
+    assert "Apply that CustomResourceDefinition first" in one.way_out
 
 
 @pytest.mark.parametrize(
