@@ -159,7 +159,9 @@ def compare_crd(side: Sides, *, in_use: Iterable[Json] = ()) -> CrdChange:
     fields, others = _fields(before, new, objects) if before and new else ([], 0)
     states = tuple(_states(old, new, live))
     unknown = [f"version {one.name}" for one in states if one.served_new and not _before(one, side)]
-    added = [f"{one.version} {one.change.path}" for one in fields if one.change.what == "added"]
+    added = [
+        f"{one.version} {one.change.path}" for one in fields if one.change.what == "added" and "→" not in one.version
+    ]
     change = CrdChange(
         name=side.name,
         kind=str(names.get("kind", "")),
@@ -264,15 +266,22 @@ def _before(one: VersionState, side: Sides) -> bool | None:
 def _fields(before: Json, new: Json, objects: list[Json]) -> tuple[list[FieldUse], int]:
     found: list[FieldUse] = []
     others = 0
-    for version in sorted(_versions(before).keys() & _versions(new).keys()):
-        was, now = _schema(before, version), _schema(new, version)
-        for change in compare_schemas(was, now) if was != now else ():
+    for version in sorted(_versions(before)):
+        after = version if version in _versions(new) else _successor(before, new)
+        was, now = _schema(before, version), _schema(new, after)
+        for change in compare_schemas(was, now) if after and was != now else ():
             if change.breaking or change.what == "added":
                 users = tuple(ref_of(obj) for obj in objects if uses(obj, change.path)) if change.breaking else ()
-                found.append(FieldUse(version, change, users))
+                found.append(FieldUse(version if after == version else f"{version} → {after}", change, users))
             else:
                 others += 1
     return found, others
+
+
+def _successor(before: Json, new: Json) -> str:
+    """The version that takes the place of one that goes: the one to be stored, if it is new; else no one is like another."""
+    stored = next((name for name, one in _versions(new).items() if one.get("storage")), "")
+    return "" if stored in _versions(before) else stored
 
 
 def _said(change: CrdChange, side: Sides, before: Json | None) -> Iterator[Said]:
