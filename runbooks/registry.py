@@ -11,7 +11,9 @@ from bot.diff.migrations import MigrationNote, load_notes, merged
 from bot.engine.contract import Check, StepKind
 from runbooks.checks.changelog import Changelog
 from runbooks.checks.cluster import Capacity, HealthNow
+from runbooks.checks.components import HoldPlan
 from runbooks.checks.crds import CustomResourceDefinitions
+from runbooks.checks.held import HeldDown, RestorePlan
 from runbooks.checks.loss import DataLoss
 from runbooks.checks.manifests import ManifestsDryRun
 from runbooks.checks.release import HelmRelease, RollbackTarget
@@ -19,6 +21,7 @@ from runbooks.checks.values import ValuesCompare
 from runbooks.checks.version import ChartVersionCheck
 from runbooks.checks.versions import ApiVersions
 from runbooks.steps.backup import PostgresBackup, QdrantSnapshot
+from runbooks.steps.components import ComponentsHold, ComponentsRestore
 from runbooks.steps.differences import ChangelogReport, DiffReport
 from runbooks.steps.history import HistoryReport
 from runbooks.steps.reports import StatusReport, VersionsReport
@@ -65,6 +68,9 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         ApiVersions(),
         Capacity(),
         HealthNow(),
+        HoldPlan(),
+        RestorePlan(),
+        HeldDown(),
     )
     steps: Iterable[StepKind[Any]] = (
         PostgresBackup(),
@@ -75,6 +81,8 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         RolloutWatch(),
         HelmTest(),
         VerifyRelease(),
+        ComponentsHold(),
+        ComponentsRestore(),
         StatusReport(),
         HistoryReport(),
         VersionsReport(),

@@ -1,0 +1,189 @@
+"""What an emergency left down: what bringing it back would do, and what any other change would do to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+from bot.diff.values import digest
+from bot.engine.contract import CheckResult, Finding, Level, PlanContext
+from bot.errors import BotError
+from bot.kube.holding import Way
+from runbooks import revisions
+from runbooks.checks.findings import info, not_done, warning
+from runbooks.checks.objects import objects_of
+from runbooks.components import Down, Release, from_to, past_of, row_of, told
+from runbooks.reading import Reader
+from runbooks.text import listed
+
+Json = dict[str, Any]
+RESTORE_THEM, KEEP_THEM = "restore", "keep"
+"""What the input ``changed`` says of workloads that somebody else changed while they were held."""
+
+
+class RestorePlan:
+    """What `emergency restore` and `emergency enable` would bring back, and to what."""
+
+    name: ClassVar[str] = "components.restore"
+
+    async def check(self, context: PlanContext) -> CheckResult:
+        """``returns`` is what will be done, workload by workload. What somebody else changed meanwhile is a question."""
+        past = await past_of(context.past)
+        release = await Release.read(context)
+        asked = context.run.inputs.get("component")
+        everything = release.down(past)
+        down = [one for one in everything if asked in (None, one.member.component)]
+        decided = str(context.run.inputs.get("changed") or "")
+        findings = [
+            *(_question(one) for one in down if one.changed and not decided),
+            *(_told(one, decided) for one in down),
+            *(
+                warning(f"{subject} was held down and is no longer there: it is left out.")
+                for subject in release.gone(past)
+            ),
+            *(_needs(release, everything, str(asked)) if asked is not None else []),
+        ]
+        if not down:
+            findings.append(_nothing(release, everything, asked))
+        returns = [_row(one, keep=one.changed and decided == KEEP_THEM) for one in down]
+        return CheckResult(tuple(findings), {"returns": returns})
+
+
+def _row(one: Down, *, keep: bool) -> Json:
+    seen = one.member.workload
+    row = row_of(one.member.subject, one.note) | {"component": one.member.component, "uid": seen.uid, "now": seen.level}
+    return row | {"keep": True} if keep else row
+
+
+def _question(one: Down) -> Finding:
+    note, kind = one.note, one.member.workload.ref
+    text = (
+        f"{kind.kind} {kind.name} had {note.replicas}, was taken to {note.to} by <@{note.by}> (run {note.run}), "
+        f"and has {one.level} now: somebody else changed it."
+    )
+    way_out = f"Go on, and it gets {note.replicas}; or ask again with `--changed keep` to leave it at {one.level}."
+    return Finding(Level.BLOCKER, text, way_out, "restore.changed", one.member.subject)
+
+
+def _told(one: Down, decided: str) -> Finding:
+    seen = one.member.workload
+    if one.changed and decided == KEEP_THEM:
+        return info(f"{one.member.subject} stays at {one.level}: only our note about it goes.")
+    if one.back:
+        return info(f"{one.member.subject} is back at {one.level} already: only our note about it goes.")
+    lost = " Its note is gone; the journal knows what it was." if one.lost else ""
+    text = from_to(seen, one.level, one.note.replicas)
+    return info(f"{text}, held down by <@{one.note.by}> (run {one.note.run}).{lost}")
+
+
+def _needs(release: Release, down: Iterable[Down], asked: str) -> list[Finding]:
+    component = release.components.get(asked)
+    missing = sorted({one.member.component for one in down if not one.back} & set(component.needs if component else ()))
+    text = f"{asked} needs {listed(missing)}, which {'is' if len(missing) == 1 else 'are'} held down."
+    return [warning(text, "`emergency restore` brings everything back, in order.")] if missing else []
+
+
+def _nothing(release: Release, down: Sequence[Down], asked: Any) -> Finding:
+    others = sorted({one.member.component for one in down})
+    if asked is None:
+        text = f"Nothing of {release.target.name} is held down by an emergency, so there is nothing to bring back."
+    elif str(asked) not in release.components:
+        return Finding(
+            Level.BLOCKER,
+            f"There is no component {asked!r}.",
+            f"There are {listed(release.present())}.",
+            "component.unknown",
+        )
+    else:
+        text = f"{asked} is not held down by an emergency."
+    way_out = f"Held down: {listed(others)}." if others else "Look at `status` for what does not run."
+    return Finding(Level.BLOCKER, text, way_out, "restore.nothing")
+
+
+class HeldDown:
+    """Whether something is held down while another change is planned. A person decides what becomes of it."""
+
+    name: ClassVar[str] = "held.down"
+
+    async def check(self, context: PlanContext) -> CheckResult:
+        """Binds the approval to what is held: whoever goes on in spite of it has accepted nothing else."""
+        try:
+            release, past = await asyncio.gather(Release.read(context), past_of(context.past))
+        except BotError as error:
+            return not_done(Level.WARNING, "Looking for what an emergency left down", error)
+        down = [one for one in release.down(past) if not one.back]
+        if not down:
+            return CheckResult(bindings={"held down": "none"})
+        fates = await _Fates.read(context)
+        findings = tuple(_blocker(one, fates.of(one)) for one in down)
+        named = sorted(f"{one.member.subject} {one.level}" for one in down)
+        return CheckResult(findings, bindings={"held down": digest(named)})
+
+
+def _blocker(one: Down, fate: str) -> Finding:
+    text = f"{one.member.component} is held down: {told(one)} {fate}"
+    way_out = "Bring it back first: `emergency restore`. Who goes on all the same accepts what Helm makes of it."
+    return Finding(Level.BLOCKER, text, way_out, "held.down", one.member.subject)
+
+
+class _Fates:
+    """What Helm would do to a workload that is held down, by the manifest that it would apply."""
+
+    def __init__(self, objects: Iterable[Json] | None, *, server_side: bool) -> None:
+        self._objects = None if objects is None else {f"{obj.get('kind')}/{_name(obj)}": obj for obj in objects}
+        self._server_side = server_side
+
+    @classmethod
+    async def read(cls, context: PlanContext) -> _Fates:
+        try:
+            newest = await Reader(context).release()
+            mode = context.target.server_side_apply
+            own = newest.apply_method == "ssa" if mode == "auto" else mode == "true"
+            return cls(await _applied(context), server_side=own)
+        except BotError:  # the check that this manifest belongs to says why there is none
+            return cls(None, server_side=False)
+
+    def of(self, one: Down) -> str:
+        """One sentence."""
+        if self._objects is None:
+            return "What Helm would do to it is not known, for there is no manifest to look at."
+        obj = self._objects.get(one.member.subject)
+        if obj is None and one.member.workload.release:
+            return "The chart has it no more: Helm deletes it."
+        if obj is None:
+            return "It is none of Helm's: it stays as it is."
+        if one.member.workload.kind.way is not Way.SCALE:
+            return "The chart does not set this: it stays down."
+        wanted = (obj.get("spec") or {}).get("replicas")
+        if wanted is None:
+            return f"The chart leaves the number to an autoscaler: it stays at {one.level}."
+        if int(wanted) == one.level:
+            return f"The chart wants {wanted} as well: it stays so."
+        if self._server_side:
+            return (
+                f"The chart wants {wanted}, and the number belongs to this bot now: "
+                "Helm's server-side apply ends with a conflict and the upgrade fails."
+            )
+        return f"Helm would set it to the chart's {wanted} again{_unlike(one, int(wanted))}."
+
+
+def _unlike(one: Down, wanted: int) -> str:
+    return "" if wanted == one.note.replicas else f", which is not the {one.note.replicas} that it was"
+
+
+async def _applied(context: PlanContext) -> Sequence[Json]:
+    """The objects that Helm would apply: of the version that was asked for, or of the revision that is gone back to."""
+    if "version" in context.run.inputs:
+        return (await objects_of(context)).after
+    reader = Reader(context)
+    releases = await reader.releases()
+    asked = context.run.inputs.get("revision")
+    good = revisions.good_revisions([release.as_revision() for release in releases])
+    wanted = int(asked) if asked is not None else next((one.revision for one in good), 0)
+    found = next((release for release in releases if release.revision == wanted), releases[-1])
+    return await reader.objects(found)
+
+
+def _name(obj: Json) -> str:
+    return str((obj.get("metadata") or {}).get("name", ""))
