@@ -13,10 +13,14 @@ from runbooks.checks.changelog import Changelog
 from runbooks.checks.cluster import Capacity, HealthNow
 from runbooks.checks.components import HoldPlan
 from runbooks.checks.crds import CustomResourceDefinitions
+from runbooks.checks.goingback import RollbackChanges
 from runbooks.checks.held import HeldDown, RestorePlan
 from runbooks.checks.loss import DataLoss
 from runbooks.checks.manifests import ManifestsDryRun
-from runbooks.checks.release import HelmRelease, RollbackTarget
+from runbooks.checks.release import HelmRelease
+from runbooks.checks.rollback import RollbackTarget
+from runbooks.checks.staying import RollbackStays
+from runbooks.checks.unlock import UnlockTarget
 from runbooks.checks.values import ValuesCompare
 from runbooks.checks.version import ChartVersionCheck
 from runbooks.checks.versions import ApiVersions
@@ -24,10 +28,12 @@ from runbooks.steps.backup import PostgresBackup, QdrantSnapshot
 from runbooks.steps.components import ComponentsHold, ComponentsRestore
 from runbooks.steps.differences import ChangelogReport, DiffReport
 from runbooks.steps.history import HistoryReport
+from runbooks.steps.leftovers import RollbackLeftovers
 from runbooks.steps.reports import StatusReport, VersionsReport
 from runbooks.steps.rollback import HelmRollback
 from runbooks.steps.rollout import RolloutWatch
 from runbooks.steps.tests import HelmTest
+from runbooks.steps.unlock import HelmUnlock
 from runbooks.steps.upgrade import HelmUpgrade
 from runbooks.steps.verify import VerifyBaseline, VerifyRelease
 
@@ -59,6 +65,9 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
     checks: Iterable[Check] = (
         HelmRelease(),
         RollbackTarget(),
+        RollbackChanges(),
+        RollbackStays(notes=notes),
+        UnlockTarget(),
         ChartVersionCheck(),
         Changelog(notes=notes),
         compare,
@@ -78,6 +87,8 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         VerifyBaseline(),
         HelmUpgrade(),
         HelmRollback(),
+        HelmUnlock(),
+        RollbackLeftovers(notes=notes),
         RolloutWatch(),
         HelmTest(),
         VerifyRelease(),

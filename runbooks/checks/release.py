@@ -1,4 +1,4 @@
-"""The release as it is: whether it is there, in what state, and where a rollback would lead."""
+"""The release as it is: whether it is there, and in what state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bot.settings import Target
 from runbooks import revisions
 from runbooks.checks.findings import blocker, warning
 from runbooks.reading import Reader, app_version, chart_version
-from runbooks.text import lasted, listed
+from runbooks.text import lasted
 
 
 class HelmRelease:
@@ -79,85 +79,10 @@ def pending(current: StoredRelease, now: datetime) -> str:
 def _way_out_of_pending(releases: Sequence[StoredRelease]) -> str:
     current = releases[-1]
     if current.status is Status.PENDING_INSTALL:
-        return "If nobody is at work, only `helm uninstall` ends a first installation that was cut off."
-    good = newest_good([release.as_revision() for release in releases])
-    if good is None:
+        return "If nobody is at work, only `helm uninstall` ends a first installation that was cut off; `unlock` says more."
+    if newest_good([release.as_revision() for release in releases]) is None:
         return "If nobody is at work, `helm uninstall` ends it: no revision was ever deployed."
-    return f"If somebody is at work, wait. If nobody is, `rollback {good.revision}` ends it."
-
-
-class RollbackTarget:
-    """Where a rollback goes: the revision that was named, or the newest good one before what runs now."""
-
-    name: ClassVar[str] = "rollback.target"
-
-    def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._now = now
-
-    async def check(self, context: PlanContext) -> CheckResult:
-        """Binds the approval to the target revision; a rollback is never left to Helm's own choice."""
-        reader = Reader(context)
-        current = await reader.release()
-        releases = await reader.releases()
-        facts, bindings = as_it_is(releases, context.target)
-        asked = context.run.inputs.get("revision")
-        by_number = {release.revision: release for release in releases}
-        good = revisions.good_revisions([release.as_revision() for release in releases])
-        wanted = int(asked) if asked is not None else next(iter([one.revision for one in good]), None)
-        if wanted is None:
-            text = "There is no good revision to go back to: nothing older was ever deployed whole."
-            return CheckResult((blocker(text, _offered(good, current)),), facts, bindings)
-        if wanted not in by_number:
-            return CheckResult((blocker(f"There is no revision {wanted}.", _offered(good, current)),), facts, bindings)
-        found = by_number[wanted]
-        return CheckResult(
-            findings=(*self._state(current), *_judged(found, current, good)),
-            facts={
-                **facts,
-                "target_revision": wanted,
-                "new_version": chart_version(found),
-                "new_app_version": app_version(found),
-                "server_side": context.target.server_side_apply,
-            },
-            bindings={**bindings, "target revision": str(wanted)},
-        )
-
-    def _state(self, current: StoredRelease) -> list[Finding]:
-        if current.status is Status.PENDING_INSTALL:
-            return [blocker(pending(current, self._now()), "Only `helm uninstall` ends a first installation.")]
-        if current.status.pending:
-            return [warning(pending(current, self._now()), "Make sure that nobody is at work: the rollback ends it.")]
-        return []
-
-
-def _judged(found: StoredRelease, current: StoredRelease, good: Sequence[Revision]) -> list[Finding]:
-    number, version = found.revision, chart_version(found)
-    if number == current.revision and current.status is Status.DEPLOYED:
-        return [blocker(f"Revision {number} is what runs now.", _offered(good, current))]
-    said = [
-        warning(
-            "A rollback runs no upgrade hooks: the database's schema stays as it is.",
-            f"If {version or 'the old version'} cannot work with it, the backup must be restored instead.",
-        )
-    ]
-    if number not in {one.revision for one in good} and number != current.revision:
-        why = (
-            found.status.value
-            if found.status not in (Status.DEPLOYED, Status.SUPERSEDED)
-            else "was rolled back from, or is what runs now"
-        )
-        said.append(warning(f"Revision {number} ({version}) {_verb(why)}.", _offered(good, current)))
-    return said
-
-
-def _verb(why: str) -> str:
-    return why if " " in why else f"is {why}"
-
-
-def _offered(good: Sequence[Revision], current: StoredRelease) -> str:
-    if not good:
-        return f"Revision {current.revision} is the newest; look at `history`."
-    return f"Good ones are {listed([f'{one.revision} ({one.chart.version})' for one in good])}."
+    return "If somebody is at work, wait. `unlock` says who may be, and ends it."
 
 
 def _way_back(history: Sequence[Revision]) -> Facts | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import ClassVar
 
@@ -14,7 +15,10 @@ from bot.helm.models import Revision, Status
 from bot.settings import Duration
 from runbooks import evidence, orphans, revisions
 from runbooks.reading import workloads
+from runbooks.staying.orphans import strands
 from runbooks.steps.common import Params
+
+_ON_THE_WAY = ", on the way to "
 
 
 class RollbackParams(Params):
@@ -49,31 +53,49 @@ class HelmRollback:
 
     async def run(self, context: StepContext, params: RollbackParams, intent: Facts) -> Outcome:
         """Raises what Helm said, with the state of the pods."""
-        clients, target, wanted = context.clients, context.target, int(intent["target_revision"])
+        wanted = int(intent["target_revision"])
         newest = revisions.newest(await orphans.settled(context, intent))
-        if newest is not None and newest.revision != int(intent["revision"]) and not newest.status.pending:
+        if (
+            newest is not None
+            and newest.revision != int(intent["revision"])
+            and not _own_trace(newest, context, intent)
+        ):
             raise Refused(
                 f"Revision {newest.revision} ({newest.status.value}) has come since this step began; nothing was done.",
                 way_out="Look at the history before anything else is done.",
             )
-        context.progress(f"helm rollback to revision {wanted}")
         try:
-            await clients.helm.rollback(
-                release=target.release,
-                namespace=target.namespace,
-                revision=wanted,
-                timeout=params.hook_timeout,
-                wait=Wait.HOOKS_ONLY,
-                description=revisions.mark(context.run, f"rollback to {wanted}"),
-                server_side=target.server_side_apply,
-                on_progress=lambda note: context.progress(note.text),
-            )
+            if (last := await self._detour(context, wanted)) is not None:
+                context.progress(f"helm rollback to revision {last} first, so that nothing is left behind")
+                await self._go(context, params, last, f"rollback to {last}{_ON_THE_WAY}{wanted}")
+            context.progress(f"helm rollback to revision {wanted}")
+            await self._go(context, params, wanted, f"rollback to {wanted}")
         except BotError as error:
             error.evidence += await self._why(context)
             error.way_out = f"{error.way_out} Retry, or choose another revision with `rollback REVISION`.".strip()
             raise
-        now = await clients.releases.current()
+        now = await context.clients.releases.current()
         return _went_back(now.revision, wanted, str(intent.get("version", "")))
+
+    async def _detour(self, context: StepContext, wanted: int) -> int | None:
+        """The last deployed revision, if a cut-off one has to be undone by it first, so that nothing is stranded."""
+        states = await context.clients.releases.states()
+        if not states or not states[-1].status.pending:
+            return None
+        return await asyncio.to_thread(strands, await context.clients.releases.all(), wanted)
+
+    async def _go(self, context: StepContext, params: RollbackParams, revision: int, what: str) -> None:
+        target = context.target
+        await context.clients.helm.rollback(
+            release=target.release,
+            namespace=target.namespace,
+            revision=revision,
+            timeout=params.hook_timeout,
+            wait=Wait.HOOKS_ONLY,
+            description=revisions.mark(context.run, what),
+            server_side=target.server_side_apply,
+            on_progress=lambda note: context.progress(note.text),
+        )
 
     async def reconcile(self, context: StepContext, params: RollbackParams, intent: Facts) -> Reconciled:
         """A newer revision that is a deployed copy of the target is the effect, whoever made it."""
@@ -84,10 +106,10 @@ class HelmRollback:
         if newest.revision <= before:
             return NotStarted()
         copy = revisions.rolled_back_to(newest) == wanted
-        if copy and newest.status is Status.DEPLOYED:
+        if copy and newest.status is Status.DEPLOYED and not _on_the_way(newest):
             return Done(_went_back(newest.revision, wanted, str(intent.get("version", ""))))
-        if newest.status is Status.PENDING_ROLLBACK and newest.revision == before + 1:
-            return NotStarted()  # cut off in the middle; going back again completes it
+        if _own_trace(newest, context, intent):
+            return NotStarted()  # cut off in the middle, or on the way; going back again completes it
         return Unknown(_unclear(newest, wanted), (evidence.of_history(history),))
 
     async def _why(self, context: StepContext) -> tuple[Evidence, ...]:
@@ -96,6 +118,20 @@ class HelmRollback:
         except BotError as error:
             return (Evidence("The release could not be read", str(error)),)
         return await evidence.of_workloads(context.clients.cluster, await workloads(release, context.target.namespace))
+
+
+def _own_trace(newest: Revision, context: StepContext, intent: Facts) -> bool:
+    """Whether a revision newer than the intent's is what an earlier try of this very step left unfinished.
+
+    Helm before 4.3 keeps no description of ours; then a pending rollback right after the intent's revision is taken for ours.
+    """
+    if newest.status is Status.PENDING_ROLLBACK:
+        return newest.revision == int(intent["revision"]) + 1 or revisions.made_by(newest) == context.run.id
+    return newest.status is Status.DEPLOYED and _on_the_way(newest) and revisions.made_by(newest) == context.run.id
+
+
+def _on_the_way(revision: Revision) -> bool:
+    return _ON_THE_WAY in revisions.purpose(revision)
 
 
 def _wanted(context: StepContext, params: RollbackParams) -> int:

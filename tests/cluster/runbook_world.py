@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ from bot.engine.contract import (
     Facts,
     Level,
     Outcome,
+    Past,
     PlanContext,
     Reconciled,
     RunInfo,
     Shared,
     StepContext,
     StepKind,
+    nothing_before,
 )
 from bot.fingerprints import Fingerprints
 from bot.helm.charts import ChartSource
@@ -38,6 +40,7 @@ from bot.helm.models import Release, Revision
 from bot.helm.releases import ReleaseStore
 from bot.helm.repository import chart_repository
 from bot.kube import Cluster, ServiceAccess, watch_rollout
+from bot.kube.objects import ObjectRef
 from bot.settings import Target
 from dev.charts import CHART, ChartRepository, light_values
 from dev.controlplane import Running
@@ -59,6 +62,7 @@ class World:
     registry: Registry = field(default_factory=shipped_registry)
     run: RunInfo = field(default_factory=lambda: RunInfo(f"r-{secrets.token_hex(4)}", "prod", "upgrade", {}, "U1"))
     said: list[str] = field(default_factory=list)
+    past: Past = nothing_before
     _spoke: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -116,7 +120,7 @@ class World:
         shared = Shared()
         workdir = self.directory / f"plan-{secrets.token_hex(4)}"
         workdir.mkdir()
-        context = PlanContext(self.run, self.target, self.clients, workdir, shared)
+        context = PlanContext(self.run, self.target, self.clients, workdir, shared, self.past)
         try:
             return {name: await self.registry.checks[name].check(context) for name in names}
         finally:
@@ -134,7 +138,16 @@ class World:
         """What a step is given."""
         workdir = self.directory / f"run-{self.run.id}"
         workdir.mkdir(exist_ok=True)
-        return StepContext(self.run, self.target, self.clients, workdir, plan or {}, outcomes or {}, progress=self.hear)
+        return StepContext(
+            self.run,
+            self.target,
+            self.clients,
+            workdir,
+            plan or {},
+            outcomes or {},
+            progress=self.hear,
+            past=self.past,
+        )
 
     def kind(self, name: str) -> StepKind[Any]:
         return self.registry.steps[name]
@@ -161,31 +174,75 @@ class World:
         return [one.status.value for one in await self.history()]
 
     async def leave_pending(
-        self, status: str, *, description: str = "", labels: Mapping[str, str] | None = None
+        self,
+        status: str,
+        *,
+        description: str = "",
+        labels: Mapping[str, str] | None = None,
+        copy_of: int | None = None,
+        begun: timedelta = timedelta(0),
     ) -> int:
-        """The newest revision as a killed Helm leaves it. Its number."""
+        """The newest revision as a killed Helm leaves it, ``begun`` ago. Its number.
+
+        It has the content of the newest one, or of ``copy_of``, as a rollback to that has.
+        """
         current = await self.clients.releases.current()
-        (secret,) = await self.clients.cluster.secrets(
-            self.namespace, f"owner=helm,name={RELEASE},version={current.revision}"
-        )
-        packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-        stored = json.loads(gzip.decompress(packed))
+        stored = await self._content(copy_of or current.revision)
         number = current.revision + 1
         stored["version"] = number
         stored["info"] |= {"status": status, "description": description}
-        name = f"sh.helm.release.v1.{RELEASE}.v{number}"
-        release = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(stored).encode()))).decode()
+        stored["info"]["last_deployed"] = (datetime.now(UTC) - begun).isoformat()
         own = {"owner": "helm", "name": RELEASE, "status": status, "version": str(number)}
         await self.clients.cluster.create(
             {
                 "apiVersion": "v1",
                 "kind": "Secret",
                 "type": "helm.sh/release.v1",
-                "metadata": {"name": name, "namespace": self.namespace, "labels": {**own, **(labels or {})}},
-                "data": {"release": release},
+                "metadata": {
+                    "name": _secret(number),
+                    "namespace": self.namespace,
+                    "labels": {**own, **(labels or {})},
+                },
+                "data": {"release": _packed(stored)},
             }
         )
         return number
+
+    async def rewrite(self, number: int, added: str = "", *, old: str = "", new: str = "") -> None:
+        """Another manifest in a revision's record: with ``added`` at its end, and ``new`` in the place of ``old``."""
+        stored = await self._content(number)
+        assert old in stored["manifest"], stored["manifest"]
+        stored["manifest"] = stored["manifest"].replace(old, new) + added
+        await self._put(number, {"data": {"release": _packed(stored)}})
+
+    async def finish(self, number: int) -> None:
+        """A pending revision comes to its good end."""
+        stored = await self._content(number)
+        stored["info"] |= {"status": "deployed", "description": "Upgrade complete"}
+        labels = {"metadata": {"labels": {"status": "deployed"}}}
+        await self._put(number, {"data": {"release": _packed(stored)}, **labels})
+
+    async def forget(self, number: int) -> None:
+        """A revision falls out of Helm's history."""
+        await self.clients.cluster.delete(ObjectRef("v1", "Secret", _secret(number), self.namespace))
+
+    async def _content(self, number: int) -> dict[str, Any]:
+        (secret,) = await self.clients.cluster.secrets(self.namespace, f"owner=helm,name={RELEASE},version={number}")
+        content: dict[str, Any] = json.loads(
+            gzip.decompress(base64.b64decode(base64.b64decode(secret["data"]["release"])))
+        )
+        return content
+
+    async def _put(self, number: int, patch: dict[str, Any]) -> None:
+        await self.clients.cluster.patch(ObjectRef("v1", "Secret", _secret(number), self.namespace), patch)
+
+
+def _secret(number: int) -> str:
+    return f"sh.helm.release.v1.{RELEASE}.v{number}"
+
+
+def _packed(stored: Mapping[str, Any]) -> str:
+    return base64.b64encode(base64.b64encode(gzip.compress(json.dumps(stored).encode()))).decode()
 
 
 def _stored(facts: Facts) -> Facts:

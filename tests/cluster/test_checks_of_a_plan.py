@@ -55,7 +55,7 @@ async def test_a_pending_release_is_a_blocker_that_says_since_when_and_how_it_en
     await world.leave_pending("pending-upgrade", description="Preparing upgrade")
     result = await world.check("helm.release")
     assert "Revision 2 is pending-upgrade since" in blockers(result)[0]
-    assert "`rollback 1` ends it" in result.findings[0].way_out
+    assert "`unlock` says who may be, and ends it" in result.findings[0].way_out
 
 
 async def test_a_failed_release_is_a_warning_and_the_way_back_is_the_last_good_revision(world: World) -> None:

@@ -44,19 +44,20 @@ def library(registry: Registry) -> RunbookLibrary:
 
 def test_every_shipped_runbook_loads(library: RunbookLibrary) -> None:
     reports = {"changelog", "diff", "history", "status", "verify", "versions"}
-    assert library.names() == sorted({*reports, "plan", "rollback", "upgrade"})
+    assert library.names() == sorted({*reports, "plan", "rollback", "unlock", "upgrade"})
     permissions = {name: library.parse(library.text(name)).permission for name in library.names()}
     assert permissions == {
         **dict.fromkeys(reports, "view"),
         "plan": "plan",
         "rollback": "rollback",
+        "unlock": "unlock",
         "upgrade": "upgrade",
     }
 
 
-def test_only_upgrade_and_rollback_change_anything(library: RunbookLibrary) -> None:
+def test_only_upgrade_rollback_and_unlock_change_anything(library: RunbookLibrary) -> None:
     changing = [name for name in library.names() if library.parse(library.text(name)).mutates]
-    assert changing == ["rollback", "upgrade"]
+    assert changing == ["rollback", "unlock", "upgrade"]
 
 
 def test_a_plan_looks_at_exactly_what_an_upgrade_looks_at(library: RunbookLibrary) -> None:
