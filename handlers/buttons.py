@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from bot.engine.offers import OfferKind, offers
+from bot.slack.markup import cut
 from bot.slack.render import Button
 from bot.store.records import RunRecord
 
 _PREFIX = "run_"
 TICKS = 10
+_TICK = 45  # characters: a button is one line on a phone, and the whole item stands on the card
 DIALOGS = (OfferKind.OVERRIDE, OfferKind.SUPPLY, OfferKind.CONFIRM, OfferKind.EMERGENCY)
 """What opens a dialog instead of doing something at once."""
 
@@ -30,7 +32,7 @@ def buttons(run: RunRecord) -> tuple[Button, ...]:
             action = f"{action}.{ticks}"  # Slack wants each button of a row under a name of its own
         made.append(
             Button(
-                offer.label,
+                cut(offer.label, _TICK) if offer.kind is OfferKind.TICK else offer.label,
                 action,
                 offer.value,
                 style=offer.style,

@@ -189,8 +189,7 @@ def _ticks(run: RunRecord, when: str) -> tuple[Offer, ...]:
     """One button a thing that a person still has to do by hand."""
     open_ = run.unticked(when) if run.mutates else ()
     return tuple(
-        Offer(OfferKind.TICK, f"Done: {item['text']}"[:75], f"{run.id}:{item['id']}", Permission.UPGRADE)
-        for item in open_
+        Offer(OfferKind.TICK, f"Done: {item['text']}", f"{run.id}:{item['id']}", Permission.UPGRADE) for item in open_
     )
 
 

@@ -21,6 +21,13 @@ def info(text: str) -> Finding:
     return Finding(Level.INFO, text)
 
 
+def refused_value(path: str, problem: str) -> str:
+    """What the chart's schema says of a value, or of the values as a whole (then ``path`` is empty)."""
+    if path:
+        return f"Values: {path}: {problem}."
+    return f"Values: the chart {problem}." if problem.startswith("needs ") else f"Values: {problem}."
+
+
 def not_done(level: Level, what: str, error: BotError) -> CheckResult:
     """The check itself could not be done, and why. A plan never takes that for a green one."""
     return CheckResult(

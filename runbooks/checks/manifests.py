@@ -16,7 +16,7 @@ from bot.helm.flags import dialect
 from bot.helm.models import StoredRelease
 from runbooks.checks.comparison import REPLACED, Comparison, compared
 from runbooks.checks.definitions import immutable_of
-from runbooks.checks.findings import blocker, not_done, warning
+from runbooks.checks.findings import blocker, not_done, refused_value, warning
 from runbooks.checks.objects import Objects, Unsteady, base_of, objects_of, told, unsteady_of
 from runbooks.checks.refusals import MOST
 from runbooks.checks.rehearsal import Rehearsal
@@ -40,7 +40,7 @@ class ManifestsDryRun:
             return CheckResult((blocker(error.message, error.way_out),), files=error.evidence)
         except ValuesRefused as error:
             way_out = "Correct these values in the target's files."
-            fields = [blocker(f"Values: {one.path or 'as a whole'}: {one.problem}.", way_out) for one in error.fields]
+            fields = [blocker(refused_value(one.path, one.problem), way_out) for one in error.fields]
             return CheckResult(tuple(fields[:MOST] or [blocker(error.message, error.way_out)]), files=error.evidence)
         except ReleasePending:
             return CheckResult((blocker("The rehearsal was not possible while another operation is pending."),))

@@ -22,7 +22,7 @@ from bot.helm.charts import PulledChart
 from bot.helm.failures import RenderFailed, ValuesRefused
 from bot.helm.models import StoredRelease
 from runbooks import demands
-from runbooks.checks.findings import blocker, info, warning
+from runbooks.checks.findings import blocker, info, refused_value, warning
 from runbooks.reading import FinalValues, Reader, chart_version
 from runbooks.text import counted, listed
 
@@ -87,7 +87,7 @@ async def _stopped(
         known = {one.path for one in missing}
         said = [
             replace(
-                blocker(f"Values: {one.path or 'as a whole'}: {one.problem}.", SUPPLY if missing else CORRECT),
+                blocker(refused_value(one.path, one.problem), SUPPLY if missing else CORRECT),
                 code=MISSING if one.path in known or one.problem.startswith("needs ") else REFUSED,
                 subject=next((path for path in known if path.rpartition(".")[0] == one.path), one.path)
                 if one.problem.startswith("needs ")

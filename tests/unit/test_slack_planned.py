@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bot.slack.card import card
 from bot.store.records import FindingRecord, RunState
+from handlers.buttons import buttons
 from tests.unit.test_slack_card import a_run, plan, shown
 
 REST = "plan.json in the thread, or `/aeterna run r-abc234`"
@@ -62,3 +63,14 @@ def test_a_void_approval_catches_the_eye() -> None:
     for state in (RunState.AWAITING_APPROVAL, RunState.BLOCKED):
         text = shown(card(a_run(state, note=note)))
         assert "♻️ *The approval is void*; changed meanwhile: values. Nothing was done" in text
+
+
+def test_the_button_of_a_thing_to_do_fits_a_line_and_its_whole_text_stands_on_the_card() -> None:
+    text = "See that nobody relies on the level in aeterna.logging.level; it falls back to info."
+    run = a_run(plan=plan(checklist=[{"id": "1", "when": "before", "text": text}]))
+    assert [one.label for one in buttons(run)] == [
+        "Done: See that nobody relies on the level in…",
+        "Approve",
+        "Reject",
+    ]
+    assert f"◻️ {text}" in shown(card(run, buttons=buttons(run)))
