@@ -125,7 +125,7 @@ class Dialogs:
                     view_, run_id = await self._emergencies.choose(
                         ids, given.get(CHOSEN, ""), user=user, trigger=trigger
                     )
-                    follow = filling(str(view["id"]), run_id, channel=ids["channel"])
+                    follow = filling(str(view["id"]), run_id, channel=ids["channel"]) if run_id else None
                     return Answer(view=view_, follow=follow)
                 case _:
                     raise Refused("This dialog belongs to an older version of the bot.", way_out="Open it again.")

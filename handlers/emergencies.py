@@ -30,6 +30,7 @@ CHOSEN = "component"
 FILL = "fill"
 """The type of what is left to do for an open dialog, among the work that was acknowledged."""
 _PLANNED_WITHIN = 45.0  # seconds; a dialog that is not filled by then says where to look
+_AT_ONCE = 1.0  # seconds; so long the acknowledgement of a dialog may wait for a plan
 _SETTLE = 0.4
 
 
@@ -72,8 +73,8 @@ class Emergencies:
             return
         await self.ask(await self._asked(run, runbook, {}, user=user, key=key), trigger=trigger, anew=True)
 
-    async def choose(self, ids: dict[str, str], chosen: str, *, user: str, trigger: str) -> tuple[Json, str]:
-        """A component was chosen: asks for the run. The view to show now, and the run that it has to be filled with."""
+    async def choose(self, ids: dict[str, str], chosen: str, *, user: str, trigger: str) -> tuple[Json, str | None]:
+        """A component was chosen: asks for the run. The view to show now, and the run that it has to be filled with yet."""
         run = await self._presses.permitted(OfferKind.EMERGENCY, ids["mark"], user=user)
         names = list(self._target(run).components)
         if not chosen.isdecimal() or int(chosen) >= len(names):
@@ -81,7 +82,10 @@ class Emergencies:
         inputs = {"component": names[int(chosen)]}
         key = f"{ids['key']}:{inputs['component']}"
         asked = await self._anew(await self._asked(run, DISABLE, inputs, user=user, key=key), trigger=trigger)
-        return _reading(run.target), asked.id
+        asked = await self._desk.planned(asked.id, within=_AT_ONCE)
+        if asked.state is RunState.PLANNING:
+            return _reading(run.target), asked.id
+        return self.shown(asked, channel=ids["channel"]), None
 
     async def fill(self, view: str, run_id: str, *, channel: str, settle: bool = False) -> None:
         """Puts the plan into an open dialog. ``settle``: Slack may still be showing what the dialog was changed to."""

@@ -131,9 +131,18 @@ def deciding(run: RunRecord) -> Permission:
 
 def _yes(run: RunRecord, mark: str) -> Offer:
     if not run.emergency:
-        return Offer(OfferKind.APPROVE, "Approve", mark, deciding(run), style="primary")
+        return Offer(OfferKind.APPROVE, "Approve", mark, deciding(run), style="primary", confirm=_blind(run))
     label = "Confirm…" if run.incident else "Approve…"
     return Offer(OfferKind.CONFIRM, label, mark, deciding(run), style="danger")
+
+
+def _blind(run: RunRecord) -> str | None:
+    """Who says yes to a plan that could not look at everything says so twice."""
+    unseen = sum(finding.unseen for finding in run.plan.findings) if run.plan else 0
+    if not unseen:
+        return None
+    what = "One thing" if unseen == 1 else f"{unseen} things"
+    return f"{what} could not be looked at, so the plan does not know what the change means for that. Approve all the same?"
 
 
 def _emergency(run: RunRecord, label: str, runbook: str, *, style: Literal["danger"] | None = None) -> Offer:
@@ -152,6 +161,8 @@ def _emergencies(run: RunRecord) -> tuple[Offer, ...]:
 
 def _undone(run: RunRecord) -> tuple[Offer, ...]:
     """How an emergency is undone, whole or half done, and how what it did stays."""
+    if not touched(run):
+        return ()
     if run.runbook == SCALE_DOWN or (run.runbook == DISABLE and run.state is not RunState.SUCCEEDED):
         return (_emergency(run, "Restore…", RESTORE),)
     if run.runbook != DISABLE:

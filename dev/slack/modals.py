@@ -1,6 +1,7 @@
 """The stack of open modals, each under the id that it was opened with.
 
-local-slack gives a view a new id with every views.update; Slack keeps the first, and bots rely on it.
+local-slack gives a view a new id with every views.update, and when the acknowledgement of a submission changes it; Slack
+keeps the first, and bots rely on it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ class Modals:
 
     def __init__(self) -> None:
         self.stack: list[Json] = []
+        self._submitted: str | None = None  # the id, as the bot knows it, of a view that somebody sent off
         self._kept: dict[str, str] = {}  # local-slack's id → the id that the bot knows
 
     def find(self, args: Json) -> Json | None:
@@ -38,8 +40,16 @@ class Modals:
         self.stack = [view if one["id"] in (kept, theirs) else one for one in self.stack]
         return view
 
+    def submitted(self) -> None:
+        """The view on top was sent off: what comes in its place is the same view, changed by the acknowledgement."""
+        self._submitted = self.stack[-1]["id"] if self.stack else None
+
     def shown(self, stack: list[Json]) -> None:
         """Takes the whole stack as the page has it."""
+        known = {view["id"] for view in self.stack} | self._kept.keys()
+        if stack and self._submitted is not None and len(stack) == len(self.stack) and stack[-1]["id"] not in known:
+            self._kept[stack[-1]["id"]] = self._submitted
+        self._submitted = None
         self.stack = [self.as_kept(view) for view in stack]
 
     def as_kept(self, view: Json) -> Json:

@@ -240,6 +240,7 @@ class SlackWorkspace:
         """Submits the modal on top. ``values``: block_id → action_id → state, as in ``view.state.values``."""
         if self.modal is None:
             raise LookupError("no modal is open")
+        self._proxy.mirror.modals.submitted()
         await self._proxy.mirror.say({"t": "view_submit", "user": self._user(user), "values": values})
 
     async def close_view(self, user: str | SlackUser) -> None:

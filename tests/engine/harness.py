@@ -56,11 +56,19 @@ class Replica:
     configuration: Configuration
 
     async def ask(
-        self, runbook: str = "upgrade", *, user: str = ALICE, key: str | None = None, **inputs: str
+        self,
+        runbook: str = "upgrade",
+        *,
+        user: str = ALICE,
+        key: str | None = None,
+        incident: bool = False,
+        dry_run: bool = False,
+        **inputs: str,
     ) -> RunRecord:
         """Asks for a run on prod."""
+        given = inputs or {"version": "0.2.1"}
         key = key or new_id()
-        return await self.desk.ask(Ask(runbook, "prod", inputs or {"version": "0.2.1"}, user, "C0OPS", key))
+        return await self.desk.ask(Ask(runbook, "prod", given, user, "C0OPS", key, incident=incident, dry_run=dry_run))
 
     async def until(self, run_id: str, *states: RunState) -> RunRecord:
         """Waits until the run is in one of ``states``."""

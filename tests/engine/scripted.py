@@ -46,6 +46,7 @@ class World:
     reconcile: dict[str, Callable[[Facts], Reconciled]] = field(default_factory=dict)
     started: asyncio.Event = field(default_factory=asyncio.Event)
     check_error: Exception | None = None
+    check_waits: asyncio.Event | None = None
 
 
 @dataclass
@@ -56,6 +57,8 @@ class ScriptedCheck:
     name: ClassVar[str] = "scripted"
 
     async def check(self, context: PlanContext) -> CheckResult:
+        if self.world.check_waits is not None:
+            await self.world.check_waits.wait()
         if self.world.check_error is not None:
             raise self.world.check_error
         return CheckResult(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bot.engine.contract import ApprovalPolicy, CheckResult, Facts, Input, Outcome, Runbook, StepContext
+from bot.engine.contract import ApprovalPolicy, CheckResult, Facts, Input, Outcome, PlanContext, Runbook, StepContext
 from bot.errors import Permanent, UserMistake
 from bot.store.records import RunState
 from dev.slack import Message, SlackWorkspace
@@ -46,6 +46,19 @@ class Scaling(ScriptedStep):
         return await super().run(context, params, intent)
 
 
+class SlowCheck(ScriptedCheck):
+    """Waits for the test where that says so."""
+
+    def __init__(self, result: CheckResult, slow: asyncio.Event | None) -> None:
+        super().__init__(result)
+        self._slow = slow
+
+    async def check(self, context: PlanContext) -> CheckResult:
+        if self._slow is not None:
+            await self._slow.wait()
+        return await super().check(context)
+
+
 @dataclass
 class Emergency(Script):
     """The shipped words with scripted steps. ``seen``: what each run that scaled was to leave alone."""
@@ -54,6 +67,7 @@ class Emergency(Script):
     seen: list[tuple[str, ...]] = field(default_factory=list)
     policy: ApprovalPolicy = QUICK
     go: asyncio.Event | None = None
+    slow: asyncio.Event | None = None
 
     def names(self) -> Sequence[str]:
         words = ("disable", "enable", "scale-down", "restore")
@@ -68,7 +82,7 @@ class Emergency(Script):
             text,
             f"{text}, scripted",
             "emergency",
-            (ScriptedCheck(CheckResult(findings=tuple(self.findings), facts=facts)),),
+            (SlowCheck(CheckResult(findings=tuple(self.findings), facts=facts), self.slow),),
             (Scaling(self.seen, go=self.go),),
             self.policy,
             emergency=True,
@@ -339,9 +353,19 @@ async def test_a_failed_card_scales_down_and_its_card_restores(day: tuple[Bot, E
     await bot.card("🟢 Restore prod", "Ready for approval")
 
 
-async def test_a_component_is_chosen_disabled_enabled_and_made_permanent(day: tuple[Bot, Emergency]) -> None:
+async def test_a_dialog_whose_plan_takes_longer_than_the_acknowledgement_is_filled_afterwards(
+    day: tuple[Bot, Emergency],
+) -> None:
     bot, script = day
     card = await failed_upgrade(bot, script)
+    script.slow = asyncio.Event()
+    await choose_component(bot, card, "cedar-agent")
+    await bot.slack.wait_until(lambda w: "Reading the cluster of prod" in json.dumps(w.modal, ensure_ascii=False))
+    script.slow.set()
+    await filled(bot)
+
+
+async def choose_component(bot: Bot, card: Message, name: str) -> None:
     action = next(one["action_id"] for one in card.elements if one["text"]["text"] == "Disable a component…")
     await bot.slack.click("alice", "ops", card.ts, action)
     await bot.slack.wait_until(lambda w: w.modal is not None and w.modal.get("callback_id") == "emergency")
@@ -349,9 +373,14 @@ async def test_a_component_is_chosen_disabled_enabled_and_made_permanent(day: tu
     assert modal is not None
     (chooser,) = [block for block in modal["blocks"] if block["type"] == "input"]
     names = [option["text"]["text"].partition(" ")[0] for option in chooser["element"]["options"]]
-    chosen = {"value": str(names.index("opal-server")), "text": {"type": "plain_text", "text": "…"}}
-    given = {"component": {"value": {"type": "static_select", "selected_option": chosen}}}
-    await bot.slack.submit_view("alice", given)
+    chosen = {"value": str(names.index(name)), "text": {"type": "plain_text", "text": "…"}}
+    await bot.slack.submit_view("alice", {"component": {"value": {"type": "static_select", "selected_option": chosen}}})
+
+
+async def test_a_component_is_chosen_disabled_enabled_and_made_permanent(day: tuple[Bot, Emergency]) -> None:
+    bot, script = day
+    card = await failed_upgrade(bot, script)
+    await choose_component(bot, card, "opal-server")
     await filled(bot)
     await bot.slack.close_view("alice")
     waiting = await bot.card("🚨 Disable in prod · opal-server", "Ready for approval")
