@@ -136,6 +136,8 @@ def served_as(crd: Json) -> tuple[str, str] | None:
 
 def differ(side: Sides) -> bool:
     """Whether the upgrade, or whoever applies the new chart's definitions, changes this one; cheap."""
+    if side.place is Place.FOLDER and side.new is not None and side.live is None and not side.unread:
+        return True
     before = side.live or side.old
     if before is None or side.new is None:
         return before is not side.new

@@ -1,6 +1,6 @@
 """What differs between two manifests of a chart without anybody having meant it, folded into a sentence each.
 
-Nothing is dropped: every folded path is kept and counted, and whether it restarts pods is said.
+Nothing is dropped: every folded path is kept and counted. That it restarts pods all the same is told of the object.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Noise(enum.StrEnum):
 
 
 _WORDS = {
-    Noise.CHECKSUM: "the checksum of other objects",
+    Noise.CHECKSUM: "checksums of other objects",
     Noise.LABELS: "labels that name the chart and its version",
-    Noise.ORDER: "the order of a list, where it means nothing",
-    Noise.SPELLING: "another spelling of the same amount, or nothing said in another way",
-    Noise.AUTOSCALED: "a replica count that belongs to the autoscaler",
-    Noise.RESTARTED: "the mark of a restart by hand",
+    Noise.ORDER: "the order of lists, where it means nothing",
+    Noise.SPELLING: "another spelling of the same",
+    Noise.AUTOSCALED: "replicas that belong to the autoscaler",
+    Noise.RESTARTED: "marks of a restart by hand",
     Noise.INJECTED: "certificates put in by a controller",
 }
 
@@ -68,35 +68,23 @@ def judged(steps: Steps) -> Noise | None:
 
 
 def sentences(folded: Iterable[tuple[str, Sequence[Folded]]]) -> list[str]:
-    """One sentence a reason over several objects, each given by its name: how many fields, of how many objects."""
+    """What is folded over several objects, each given by its name: what the chart draws anew, then the rest in one line."""
     fields: Counter[Noise] = Counter()
     objects: dict[Noise, set[str]] = {}
-    restarted: dict[Noise, set[str]] = {}
     for name, found in folded:
         for one in found:
             fields[one.why] += 1
             objects.setdefault(one.why, set()).add(name)
-            if one.restarts:
-                restarted.setdefault(one.why, set()).add(name)
-    return [
-        f"{_said(why, fields[why], len(objects[why]))}{_restarting(restarted.get(why, set()))}."
-        for why in Noise
-        if why in fields
+    said = []
+    if drawn := fields.pop(Noise.GENERATED, 0):
+        where = _counted(len(objects[Noise.GENERATED]), "object")
+        said.append(f"Generated anew at every rendering: {_counted(drawn, 'value')} of {where}.")
+    parts = [
+        f"{_WORDS[why]} ({fields[why]} in {_counted(len(objects[why]), 'object')})" for why in Noise if why in fields
     ]
-
-
-def _said(why: Noise, fields: int, objects: int) -> str:
-    if why is Noise.GENERATED:
-        return f"Generated anew at every rendering: {_counted(fields, 'value')} of {_counted(objects, 'object')}"
-    return f"{_counted(fields, 'difference')} folded in {_counted(objects, 'object')}: {_WORDS[why]}"
-
-
-def _restarting(names: set[str]) -> str:
-    if not names:
-        return ""
-    shown = sorted(names)
-    rest = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
-    return f"; restarts the pods of {', '.join(shown[:3])}{rest}"
+    if parts:
+        said.append(f"{_counted(fields.total(), 'difference')} folded: {'; '.join(parts)}.")
+    return said
 
 
 def _counted(number: int, word: str) -> str:

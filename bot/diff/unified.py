@@ -79,7 +79,7 @@ def drift_lines(change: ObjectChange, fingerprint: Fingerprint) -> list[str]:
 
 
 def noise_lines(changes: Iterable[ObjectChange]) -> list[str]:
-    """One sentence for each reason to fold, over all of these objects."""
+    """What is folded over all of these objects."""
     return sentences((str(change.ref), change.noise) for change in changes)
 
 

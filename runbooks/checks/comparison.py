@@ -30,6 +30,7 @@ MOST_FIELDS = 3
 """Of one object on the card; the file has them all."""
 REPLACED, DRIFTED, REMOVED = "objects.replaced", "objects.drifted", "objects.removed"
 RENEWED = "secrets.renewed"
+MOST_RESTARTS = 6
 SCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 _AT_ONCE = 100
 _UNDOES = (
@@ -146,9 +147,11 @@ def _summed_up(
         *(finding for change in changes for finding in _renewed(change)),
         *_leaving(changes),
         info(_summary(numbers)),
+        *map(info, filter(None, [_restarting(changes, most=MOST_RESTARTS)])),
         *(info(sentence) for sentence in folded),
     )
-    head = [f"# {_summary(numbers)}", *(f"# {sentence}" for sentence in folded)]
+    about = filter(None, (_summary(numbers), _restarting(changes, most=len(changes)), *folded))
+    head = [f"# {sentence}" for sentence in about]
     text = "\n".join([*head, *(f"\n{piece}" for piece in pieces)]) + "\n" if pieces or folded else ""
     return Comparison(findings, numbers, text)
 
@@ -190,9 +193,26 @@ def _leaving(changes: Iterable[ObjectChange]) -> Iterable[Finding]:
     gone = [str(one.ref) for one in leaving if not one.kept]
     kept = [str(one.ref) for one in leaving if one.kept]
     if gone:
-        yield Finding(Level.WARNING, f"{counted(len(gone), 'object')} would be deleted: {listed(gone)}.", "", REMOVED)
+        text = f"{counted(len(gone), 'object')} would be deleted: {listed(gone)}{_where(gone)}."
+        yield Finding(Level.WARNING, text, "", REMOVED)
     if kept:
-        yield info(f"{listed(kept)} {'leaves' if len(kept) == 1 else 'leave'} the release and the cluster keeps it.")
+        one = len(kept) == 1
+        verb, them = ("leaves", "it") if one else ("leave", "them")
+        yield info(f"{listed(kept)} {verb} the release and the cluster keeps {them}{_where(kept)}.")
+
+
+def _where(names: Sequence[str]) -> str:
+    """Where the rest of a list is that ``listed`` cuts."""
+    return ", all of them in manifests.diff" if listed(names) != listed(names, most=len(names)) else ""
+
+
+def _restarting(changes: Iterable[ObjectChange], *, most: int) -> str:
+    """Whose pods are replaced, be it only for a checksum: the part of noise that everybody notices. Empty when nobody's."""
+    names = [str(one.ref) for one in changes if one.restarts_pods]
+    if not names:
+        return ""
+    rest = f" and {len(names) - most} more, in manifests.diff" if len(names) > most else ""
+    return f"Restarts the pods of {counted(len(names), 'workload')}: {', '.join(names[:most])}{rest}."
 
 
 def _verdict(change: ObjectChange) -> str:

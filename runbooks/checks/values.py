@@ -51,7 +51,7 @@ class ValuesCompare:
         notes = crossed(self._notes, chart=chart.name, low=chart_version(release), high=chart.version)
         given = await reader.given()
         stopped, missing = await _stopped(reader, given, notes)
-        old, new = release.chart_values, chart.values
+        old, new = release.chart_values, given.kept
         before = diff_values.computed(old, release.config)
         after = diff_values.computed(new, final.values)
         effective = diff_values.compare(before, after)
@@ -63,8 +63,8 @@ class ValuesCompare:
                 *_types(given, {one.subject for one in stopped}),
                 *_supplied(context.run.supplied),
                 *_from_files(release, final, context.run.supplied),
-                *_defaults(release, chart, final),
-                *_schemas(release, chart),
+                *_defaults(release, given.kept, final),
+                *_schemas(release, chart, given.kept),
             ),
             facts={
                 "values_digest": final.digest,
@@ -149,19 +149,19 @@ def _from_files(release: StoredRelease, final: FinalValues, supplied: Mapping[st
     return _mentioned("Changed by the target's files", [one for one in changed if one not in supplied])
 
 
-def _defaults(release: StoredRelease, chart: PulledChart, final: FinalValues) -> list[Finding]:
+def _defaults(release: StoredRelease, defaults: Mapping[str, Any], final: FinalValues) -> list[Finding]:
     """Defaults that changed under somebody who does not set the value."""
     changed = [
         one.dotted
-        for one in diff_values.compare(release.chart_values, chart.values)
+        for one in diff_values.compare(release.chart_values, defaults)
         if diff_values.lookup(final.values, one.path) is ABSENT and ABSENT not in (one.old, one.new)
     ]
     return _mentioned("Defaults that change under you, since you do not set them", changed)
 
 
-def _schemas(release: StoredRelease, chart: PulledChart) -> list[Finding]:
+def _schemas(release: StoredRelease, chart: PulledChart, defaults: Mapping[str, Any]) -> list[Finding]:
     found = compare_schemas(
-        release.chart_schema, chart.schema, old_defaults=release.chart_values, new_defaults=chart.values
+        release.chart_schema, chart.schema, old_defaults=release.chart_values, new_defaults=defaults
     )
     if not found:
         return []

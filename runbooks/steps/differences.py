@@ -171,9 +171,9 @@ class DiffReport(ReadingStep):
 
 
 async def _schema(reader: Reader) -> tuple[str, list[Section], tuple[Evidence, ...]]:
-    release, chart = await reader.release(), await reader.chart()
+    release, chart, given = await reader.release(), await reader.chart(), await reader.given()
     found = compare_schemas(
-        release.chart_schema, chart.schema, old_defaults=release.chart_values, new_defaults=chart.values
+        release.chart_schema, chart.schema, old_defaults=release.chart_values, new_defaults=given.kept
     )
     if not found:
         return "schema: no difference", [section("Schema", "Neither the schema nor the defaults differ.")], ()

@@ -212,6 +212,11 @@ async def test_what_a_packed_subchart_demands_is_named_and_may_be_supplied(world
     _supply(world, **{"mail.enabled": False, "mail.gone": 1})
     assert not blockers(await world.check("values.compare")), "a subchart that is off demands nothing"
 
+    _supply(world)
+    await world.install(BadVersion.SUBCHART_DEMANDS, {**light_values(), "mail": {"relayHost": "r"}}, settled=False)
+    again = await world.check("values.compare")
+    assert (again.facts["values_changed"], again.files) == (0, ()), "Helm keeps a subchart's defaults with the release"
+
 
 def _supply(world: World, **supplied: Any) -> None:
     world.run = replace(world.run, supplied=supplied)

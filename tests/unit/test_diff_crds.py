@@ -85,6 +85,8 @@ def test_what_a_definition_lacks_is_cut_with_a_number() -> None:
 
 
 def test_a_folder_whose_definition_is_not_in_the_cluster_is_not_installed_by_an_upgrade() -> None:
+    assert differ(side(crd("v1"), crd("v1"), None, Place.FOLDER))
+    assert not differ(side(crd("v1"), crd("v1"), None, Place.FOLDER, unread=True))
     found = compare_crd(side(crd("v1"), crd("v1"), None, Place.FOLDER))
     assert said(found) == [("BEHIND", "things.x.example is not in the cluster")]
     unread = compare_crd(side(crd("v1"), crd("v1", "v2"), None, Place.FOLDER, unread=True))

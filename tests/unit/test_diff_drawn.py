@@ -50,7 +50,7 @@ def test_a_new_image_beside_a_drawn_value_is_still_a_change() -> None:
     (change,) = compare([old], [new], namespace="n", generated=found)
     assert [one.path for one in change.fields] == ["spec.template.spec.containers[server].image"]
     assert noise.sentences([(str(change.ref), change.noise)]) == [
-        "Generated anew at every rendering: 1 value of 1 object; restarts the pods of Deployment/d."
+        "Generated anew at every rendering: 1 value of 1 object."
     ]
 
 
