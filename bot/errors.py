@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+UNSEEN = "unseen"
+"""The code of a plan's finding that says what could not be looked at: such a plan is not whole, whatever else it found."""
+
 
 @dataclass(frozen=True)
 class Evidence:

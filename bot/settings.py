@@ -199,6 +199,7 @@ class EngineSection(_Section):
     grace: Duration = timedelta(seconds=25)  # how long SIGTERM waits for a step before it hands over
     max_attempts: Annotated[int, Field(ge=1)] = 5  # takeovers of one run before a person is asked
     step_timeouts: dict[str, Duration] = Field(default_factory=dict)  # by step kind, over the runbook's default
+    check_timeout: Duration = timedelta(minutes=3)  # after which a plan goes on without a check, and is blocked by that
     keep_runs: Duration = timedelta(days=180)
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any
 
 from bot.redaction import redact_values
-from bot.store.records import PlanRecord, RunRecord
+from bot.store.records import FindingRecord, PlanRecord, RunRecord
 
 VERSION = 1
 
@@ -32,7 +32,7 @@ def document(run: RunRecord, plan: PlanRecord) -> dict[str, Any]:
         "supplied": dict(run.supplied),
         "digest": plan.digest,
         "bindings": dict(plan.bindings),
-        "verdict": "blocked" if counts["blocker"] else "ready",
+        "verdict": "blocked" if counts["blocker"] else "incomplete" if any(map(_unseen, plan.findings)) else "ready",
         "counts": {level: counts[level] for level in ("blocker", "warning", "info")},
         "findings": [
             {
@@ -48,3 +48,7 @@ def document(run: RunRecord, plan: PlanRecord) -> dict[str, Any]:
         ],
         "facts": dict(plan.facts),
     }
+
+
+def _unseen(finding: FindingRecord) -> bool:
+    return finding.unseen

@@ -20,7 +20,7 @@ from typing import Any
 
 from bot.engine.clients import TargetClients
 from bot.engine.contract import Check, CheckResult, Finding, Level, PlanContext, Runbook, RunInfo, Shared
-from bot.errors import BotError, Evidence
+from bot.errors import UNSEEN, BotError, Evidence
 from bot.fingerprints import OTHER_KEY, other_key
 from bot.settings import Configuration, Target
 from bot.store.journal import Journal
@@ -28,6 +28,7 @@ from bot.store.records import FindingRecord, PlanRecord, RunRecord
 
 log = logging.getLogger(__name__)
 _COULD_NOT = " could not be done: "
+_LATE = "Plan again; if the cluster is always that slow, set `engine.check_timeout` higher."
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 ClientsOf = Callable[[Target], Awaitable[TargetClients]]
 
@@ -82,18 +83,25 @@ class Planner:
         return self._freeze(run, found, {rule.code: rule.permission for rule in runbook.overrides})
 
     async def _one(self, check: Check, context: PlanContext) -> CheckResult:
+        limit = self._configuration.engine.check_timeout.total_seconds()
+        deadline = asyncio.timeout(limit)
         try:
-            return await check.check(context)
+            async with deadline:
+                return await check.check(context)
         except BotError as error:
             text = f"The check {check.name}{_COULD_NOT}{error.message}"
-            return CheckResult(findings=(Finding(Level.BLOCKER, text, error.way_out),), files=error.evidence)
+            return _undone(check, text, error.way_out, error.evidence)
         except Exception:
+            if deadline.expired():
+                text = f"The check {check.name} was given up after {limit:g} s, because what it asked did not answer in time."
+                return _undone(check, text, _LATE)
             reference = secrets.token_hex(4)
             log.exception(
                 "check %s of run %s failed unexpectedly (reference %s)", check.name, context.run.id, reference
             )
-            text = f"The check {check.name} failed unexpectedly (reference {reference} in the bot's log)."
-            return CheckResult(findings=(Finding(Level.BLOCKER, text),))
+            return _undone(
+                check, f"The check {check.name} failed unexpectedly (reference {reference} in the bot's log)."
+            )
 
     def _freeze(
         self, run: RunRecord, results: Mapping[str, CheckResult], overridable: Mapping[str, str] | None = None
@@ -115,6 +123,10 @@ class Planner:
         digest = digest_of(run, bindings)
         files = tuple(file for result in results.values() for file in result.files)
         return Planned(PlanRecord(digest, tuple(findings), facts, bindings), files)
+
+
+def _undone(check: Check, text: str, way_out: str = "", files: tuple[Evidence, ...] = ()) -> CheckResult:
+    return CheckResult(findings=(Finding(Level.BLOCKER, text, way_out, UNSEEN, check.name),), files=files)
 
 
 def digest_of(run: RunRecord, bindings: Mapping[str, str]) -> str:
@@ -163,10 +175,18 @@ def _recorded(check: str, finding: Finding, overridable: Mapping[str, str]) -> F
 
 
 def _folded(findings: list[FindingRecord]) -> list[FindingRecord]:
-    """One cause is told once: checks that could not be done for a reason that stands there already become one line."""
+    """One cause is told once: checks that could not be done for a reason that stands there already become one line.
+
+    What two checks find alike, under the same code and of the same subject, is told by the first of them.
+    """
     said: set[str] = set()
+    found: set[tuple[str, str, str]] = set()
     kept, because = [], []
     for finding in sorted(findings, key=lambda one: _COULD_NOT in one.text):
+        same = (finding.code, finding.subject, finding.text)
+        if finding.code and same in found:
+            continue
+        found.add(same)
         cause = finding.text.partition(_COULD_NOT)[2] or finding.text
         if finding.level == Level.BLOCKER and cause in said:
             because.append(finding.check)
@@ -176,7 +196,7 @@ def _folded(findings: list[FindingRecord]) -> list[FindingRecord]:
         kept.append(finding)
     if because:
         text = f"Not looked at for that reason: {', '.join(dict.fromkeys(because))}."
-        kept.append(FindingRecord("plan", Level.INFO.value, text))
+        kept.append(FindingRecord("plan", Level.INFO.value, text, code=UNSEEN))
     return kept
 
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from bot.errors import BotError, Temporary
+from bot.errors import UNSEEN, BotError, Temporary
 from bot.kube.cluster import Cluster
 from bot.kube.failures import UnknownKind
 from bot.kube.objects import Json
 
 FindingLevel: TypeAlias = Literal["blocker", "warning", "info"]
-
-UNSEEN = "unseen"
-"""The code of a finding that says what could not be looked at."""
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ def verdict(run: RunRecord) -> str:
     parts = [f"blocked by {blockers}"] if blockers and run.state is RunState.BLOCKED else []
     parts += [words.count(lifted, "blocker") + " overridden"] if lifted else []
     parts += _warned(run.plan.findings)
+    if unseen := sum(finding.unseen for finding in run.plan.findings):
+        parts.append(f"*incomplete*, {words.count(unseen, 'thing')} could not be looked at")
     return ", ".join(parts) or ("no warnings" if run.state is not RunState.BLOCKED else "")
 
 

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from bot.errors import UNSEEN
+
 Json = Any
 
 
@@ -147,6 +149,11 @@ class FindingRecord:
     code: str = ""
     subject: str = ""
     override: str = ""
+
+    @property
+    def unseen(self) -> bool:
+        """Whether it says what could not be looked at."""
+        return self.code == UNSEEN
 
 
 @dataclass(frozen=True)

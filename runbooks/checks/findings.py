@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot.engine.contract import CheckResult, Finding, Level
-from bot.errors import BotError
+from bot.errors import UNSEEN, BotError
 
 
 def blocker(text: str, way_out: str = "") -> Finding:
@@ -31,5 +31,6 @@ def refused_value(path: str, problem: str) -> str:
 def not_done(level: Level, what: str, error: BotError) -> CheckResult:
     """The check itself could not be done, and why. A plan never takes that for a green one."""
     return CheckResult(
-        findings=(Finding(level, f"{what} could not be done: {error.message}", error.way_out),), files=error.evidence
+        findings=(Finding(level, f"{what} could not be done: {error.message}", error.way_out, UNSEEN, what),),
+        files=error.evidence,
     )

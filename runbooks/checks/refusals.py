@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bot.engine.contract import Finding, Level
-from bot.errors import BotError, Refused, Temporary
+from bot.errors import UNSEEN, BotError, Refused, Temporary
 from bot.kube.failures import Conflict, Denied, FieldCause, Invalid, NotFound
-from bot.kube.findings import UNSEEN
 from bot.kube.objects import ObjectRef
 from bot.redaction import redact, secret_name
 

@@ -26,7 +26,7 @@ from bot.errors import Evidence, OutcomeUnknown, Permanent, Refused, Temporary, 
 from bot.store import audit
 from bot.store.journal import TargetHeld
 from bot.store.records import RunRecord, RunState
-from tests.engine.harness import ALICE, BOB, CAROL, running, states
+from tests.engine.harness import ALICE, BOB, CAROL, configuration, running, states
 from tests.engine.scripted import ScriptedRunbooks, ScriptedStep, World, kind, runbook
 
 
@@ -109,6 +109,37 @@ async def test_a_check_that_raises_blocks_the_plan(
         blocked = await replica.until(asked.id, RunState.BLOCKED)
         assert blocked.plan is not None
         assert re.search(said, blocked.plan.findings[0].text)
+
+
+async def test_a_check_that_does_not_answer_in_time_is_given_up_and_named(
+    database_url: str, world: World, tmp_path: Path
+) -> None:
+    world.check_waits = asyncio.Event()
+    settings = configuration(check_timeout=timedelta(seconds=0.2))
+    async with running(database_url, two_steps(world), tmp_path, settings=settings) as replica:
+        asked = await replica.ask()
+        blocked = await replica.until(asked.id, RunState.BLOCKED)
+        assert blocked.plan is not None
+        (found,) = blocked.plan.findings
+        assert re.search(r"The check \S+ was given up after 0\.2 s, because what it asked did not answer", found.text)
+        assert "engine.check_timeout" in found.way_out
+        assert found.unseen
+
+
+async def test_what_two_checks_find_alike_is_told_once_and_what_could_not_be_seen_needs_a_second_yes(
+    database_url: str, world: World, tmp_path: Path
+) -> None:
+    same = Finding(Level.WARNING, "Foo is deprecated.", code="api.deprecated", subject="Foo")
+    unseen = Finding(Level.WARNING, "Could not look at nodes.", code="unseen", subject="nodes")
+    world.result = CheckResult(findings=(same, same, unseen))
+    async with running(database_url, two_steps(world), tmp_path) as replica:
+        asked = await replica.ask()
+        waiting = await replica.until(asked.id, RunState.AWAITING_APPROVAL)
+        assert waiting.plan is not None
+        assert [finding.text for finding in waiting.plan.findings] == [same.text, unseen.text]
+        approve = next(offer for offer in offers(waiting) if offer.kind is OfferKind.APPROVE)
+        assert approve.confirm is not None
+        assert "One thing could not be looked at" in approve.confirm
 
 
 async def test_the_requester_cannot_approve(database_url: str, world: World, tmp_path: Path) -> None:
