@@ -7,6 +7,7 @@ spoken by Python itself where a person would start curl, which is in the script'
 from __future__ import annotations
 
 import contextlib
+import difflib
 import http.client
 import json
 import os
@@ -52,7 +53,7 @@ class Guide:
     def prepare(self) -> None:
         """What was done long ago: the repository is known to Helm."""
         self.home.mkdir(exist_ok=True)
-        self._run(self.helm, "repo", "add", "aeterna", self.repository)
+        self._run(self.helm, "repo", "add", "aeterna", self.repository, "--force-update")
 
     def upgrade(self, namespace: str, *, version: str, app_version: str) -> float:
         """From the first command to the proof that it is healthy, in seconds. Raises on the first thing that is wrong."""
@@ -80,6 +81,21 @@ class Guide:
             self._run(self.helm, "test", RELEASE, "--namespace", namespace, "--logs")
         with self._part("verify"):
             self._verify(namespace, app_version)
+        return time.monotonic() - began
+
+    def look(self, namespace: str, *, version: str) -> float:
+        """What there is to look at before an upgrade: Helm's rehearsal, then what would change in the manifest, in seconds.
+
+        The second as helm-diff does it: the manifest as it is, the chart rendered, and the difference.
+        """
+        began = time.monotonic()
+        values = self.home / f"{namespace}.yaml"
+        values.write_text(self._run(self.helm, "get", "values", RELEASE, "--namespace", namespace, "-o", "yaml"))
+        chart = (RELEASE, "aeterna/aeterna", "--namespace", namespace, "--version", version, "--values", str(values))
+        self._run(self.helm, "upgrade", *chart, "--dry-run=server")
+        now = self._run(self.helm, "get", "manifest", RELEASE, "--namespace", namespace)
+        then = self._run(self.helm, "template", *chart, "--is-upgrade")
+        _demand(bool(list(difflib.unified_diff(now.splitlines(), then.splitlines()))), "the versions do not differ")
         return time.monotonic() - began
 
     def _back_up(self, namespace: str) -> None:

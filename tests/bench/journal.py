@@ -32,6 +32,7 @@ class Run:
     target: str
     state: str
     note: str
+    created: float
     changed: float
     started: float | None
     ended: float | None
@@ -61,6 +62,7 @@ class JournalFile:
             target=run["target"],
             state=run["state"],
             note=run["note"],
+            created=run["created_at"] / 1000,
             changed=run["updated_at"] / 1000,
             started=_seconds(run["started_at"]),
             ended=_seconds(run["ended_at"]),

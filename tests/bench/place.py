@@ -9,18 +9,23 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
+import yaml
 
 from dev import configuration, release
 from dev.botprocess import BotProcess
-from dev.charts import GOOD_VERSIONS, ChartRepository, light_values
+from dev.charts import GOOD_VERSIONS, ChartRepository, light_values, many
 from dev.controlplane import ControlPlane, Running
 from dev.slack import DEFAULT_USERS, Limits, SlackChannel, SlackWorkspace
 from dev.toolchain import Toolchain
+from runbooks.library import RunbookLibrary
+from runbooks.registry import shipped_registry
+from tests.bench.guide import Guide
 from tests.bench.journal import JournalFile
 
 BEFORE, AFTER = "0.2.0", "0.2.1"
@@ -28,6 +33,9 @@ FULL = ("bench-a", "bench-b")
 """Two whole releases, each a target in a channel of its own name."""
 LIGHT = "light"
 """A small release, in the channels ``crowd-…``."""
+FEW, MANY = "few", "many"
+"""Releases of 50 and of 2,000 objects that run nothing, each a target in a channel of its own name."""
+GENERATED = {FEW: 50, MANY: 2000}
 CROWD = tuple(f"crowd-{number}" for number in range(20))
 BARE = ("-m", "tests.bench.bare")
 OURS = ("-m", "bot.cli", "serve")
@@ -48,6 +56,10 @@ class Side:
     environment: dict[str, str]
     directory: Path
     arguments: tuple[str, ...]
+
+    def doing(self, arguments: tuple[str, ...]) -> Side:
+        """The same bot, started otherwise."""
+        return replace(self, arguments=arguments)
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[BotProcess]:
@@ -72,6 +84,8 @@ class Place:
     toolchain: Toolchain
     cluster: Running
     charts: ChartRepository
+    generated: Mapping[str, ChartRepository]
+    """The charts of ``FEW`` and ``MANY``."""
     ours: Side
     bare: Side
 
@@ -79,6 +93,16 @@ class Place:
     def journal(self) -> JournalFile:
         """Our bot's; it is there from the first start on."""
         return JournalFile(self.ours.directory / "state" / "aeterna-bot.sqlite")
+
+    def guide(self, repository: str) -> Guide:
+        """The commands of the guide, typed by a script, for the charts of a repository."""
+        return Guide(
+            helm=self.toolchain.path("helm"),
+            kubectl=self.toolchain.path("kubectl"),
+            kubeconfig=self.cluster.kubeconfig,
+            home=self.directory / "guide",
+            repository=repository,
+        )
 
     async def install(self, namespace: str, version: str = BEFORE) -> None:
         """Brings the whole release to ``version`` and waits until it is ready."""
@@ -90,6 +114,18 @@ class Place:
             version=version,
         )
 
+    async def install_generated(self) -> None:
+        """The releases ``FEW`` and ``MANY`` at the older of their versions."""
+        for namespace, charts in self.generated.items():
+            await release.install(
+                self.toolchain.path("helm"),
+                self.cluster.kubeconfig,
+                namespace=namespace,
+                repository=charts.url,
+                version=many.BEFORE,
+                wait=False,
+            )
+
     @classmethod
     @contextlib.asynccontextmanager
     async def running(cls) -> AsyncIterator[Place]:
@@ -99,7 +135,15 @@ class Place:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aeterna-bench-")))
             cluster = stack.enter_context(ControlPlane(toolchain, directory / "cluster", standins=True))
             charts = await stack.enter_async_context(ChartRepository.running(versions=GOOD_VERSIONS))
-            channels = [SlackChannel(f"C0{name.upper().replace('-', '')}", name) for name in (*FULL, *CROWD)]
+            generated = {
+                name: await stack.enter_async_context(ChartRepository.running(versions=())) for name in GENERATED
+            }
+            for name, objects in GENERATED.items():
+                for package in many.many(objects):
+                    generated[name].publish(package)
+            names = (*FULL, *GENERATED, *CROWD)
+            channels = [SlackChannel(f"C0{name.upper().replace('-', '')}", name) for name in names]
+            urls = {**dict.fromkeys((*FULL, LIGHT), charts.url), **{name: one.url for name, one in generated.items()}}
 
             async def side(name: str, arguments: tuple[str, ...]) -> Side:
                 slack = await stack.enter_async_context(
@@ -109,12 +153,23 @@ class Place:
                 )
                 home = directory / name
                 home.mkdir()
-                file = configuration.write(home, targets=_targets(channels, charts.url), helm=toolchain.path("helm"))
+                file = configuration.write(
+                    home,
+                    targets=_targets(channels, urls),
+                    helm=toolchain.path("helm"),
+                    runbooks=str(_runbooks(home / "runbooks")),
+                )
                 environment = configuration.environment(slack=slack, kubeconfig=cluster.kubeconfig, file=file)
                 return Side(slack, environment, home, arguments)
 
             place = cls(
-                directory, toolchain, cluster, charts, ours=await side("ours", OURS), bare=await side("bare", BARE)
+                directory,
+                toolchain,
+                cluster,
+                charts,
+                generated,
+                ours=await side("ours", OURS),
+                bare=await side("bare", BARE),
             )
             await release.install(
                 toolchain.path("helm"),
@@ -129,16 +184,45 @@ class Place:
             yield place
 
 
-def _targets(channels: list[SlackChannel], repository: str) -> list[dict[str, object]]:
+def _targets(channels: list[SlackChannel], urls: Mapping[str, str]) -> list[dict[str, object]]:
     ids = {channel.name: channel.id for channel in channels}
-    full = [
-        configuration.target(name=name, namespace=name, repository=repository, channels=[ids[name]]) for name in FULL
+    places = {**{name: [ids[name]] for name in (*FULL, *GENERATED)}, LIGHT: [ids[name] for name in CROWD]}
+    return [
+        configuration.target(
+            name=name,
+            namespace=name,
+            repository=urls[name],
+            channels=where,
+            **({} if name in FULL else deepcopy(configuration.LIGHT)),  # written as they are, not as YAML's aliases
+        )
+        for name, where in places.items()
     ]
-    crowd = [ids[name] for name in CROWD]
-    light = configuration.target(
-        name=LIGHT, namespace=LIGHT, repository=repository, channels=crowd, **configuration.LIGHT
-    )
-    return [*full, light]
+
+
+def plan_checks() -> list[str]:
+    """The checks of the shipped runbook ``plan``, by name."""
+    library = RunbookLibrary(shipped_registry())
+    return [check.name for check in library.parse(library.text("plan")).checks]
+
+
+def alone(check: str) -> str:
+    """The runbook that does this check and nothing else."""
+    return f"only-{check.replace('.', '-').replace('_', '-')}"
+
+
+def _runbooks(folder: Path) -> Path:
+    folder.mkdir()
+    for check in plan_checks():
+        runbook = {
+            "name": alone(check),
+            "summary": f"Only {check}",
+            "permission": "plan",
+            "report": True,
+            "inputs": {"version": {"type": "chart_version", "required": True}},
+            "plan": [{"check": check}],
+        }
+        (folder / f"{alone(check)}.yaml").write_text(yaml.safe_dump(runbook, sort_keys=False), encoding="utf-8")
+    return folder
 
 
 ALICE, BOB = (next(user for user in DEFAULT_USERS if user.name == name) for name in ("alice", "bob"))

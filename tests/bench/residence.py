@@ -48,7 +48,7 @@ async def growth(place: Place) -> AsyncIterator[Figure]:
     async with place.ours.connected():
         pass  # makes the database, which takes memory that is used again later and would hide a growth
     async with place.ours.connected() as bot:
-        before = await _settled(bot.pid)
+        before = await settled(bot.pid)
         say(f"{before:.1f} MB before {RUNS} runs")
         channels = cycle(CROWD)
         for done in range(0, RUNS, AT_ONCE):
@@ -61,7 +61,7 @@ async def growth(place: Place) -> AsyncIterator[Figure]:
         states = place.journal.states("status")
         if set(states) != {"succeeded"}:
             raise RuntimeError(f"not every status run succeeded: {states}")
-        after = await _settled(bot.pid)
+        after = await settled(bot.pid)
     yield Figure(f"rss_growth_after_{RUNS}_runs", after - before, None, MOST_GROWTH_MB, "most", "MB")
 
 
@@ -73,10 +73,10 @@ async def _start(side: Side, *, settle: bool = False) -> tuple[float, float | No
         used = psutil.Process(bot.pid).cpu_times()
         # far apart, the two say that the machine was busy with something else
         say(f"{side.directory.name} connected after {took:.2f} s, {used.user + used.system:.2f} s of them computing")
-        return took, await _settled(bot.pid) if settle else None
+        return took, await settled(bot.pid) if settle else None
 
 
-async def _settled(pid: int) -> float:
+async def settled(pid: int) -> float:
     """MB, when four looks in a row were the same within 0.2 MB, or after 15 s."""
     seen = [_resident(pid)]
     while len(seen) < 30 and (len(seen) < 4 or max(seen[-4:]) - min(seen[-4:]) > 0.2):

@@ -15,7 +15,6 @@ from typing import Any
 
 from dev.slack import Call, Message
 from tests.bench.figures import Figure, compared
-from tests.bench.guide import Guide
 from tests.bench.journal import Run
 from tests.bench.place import AFTER, ALICE, BOB, FULL, Place, say
 
@@ -35,13 +34,7 @@ class _Seen:
 
 async def measure(place: Place) -> AsyncIterator[Figure]:
     """``upgrade_to_healthy`` and the card's figures. Our bot has to be connected, the other may be away."""
-    guide = Guide(
-        helm=place.toolchain.path("helm"),
-        kubectl=place.toolchain.path("kubectl"),
-        kubeconfig=place.cluster.kubeconfig,
-        home=place.directory / "guide",
-        repository=place.charts.url,
-    )
+    guide = place.guide(place.charts.url)
     await asyncio.to_thread(guide.prepare)
     seen = _Seen()
     for pair in range(PAIRS):
