@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Column, Label, Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.errors import UserMistake
@@ -35,6 +35,22 @@ _PLAIN = tuple(
     not in ("state", "lane", "excepted", "plan", "child", "preempts", "steps", "approvals", "overrides", "ticks")
 )
 
+
+def _newest(column: Column[Any], name: str) -> Label[Any]:
+    """The newest run that names this one."""
+    other = runs.alias(name)
+    found = select(other.c.id).where(other.c[column.name] == runs.c.id)
+    return found.order_by(other.c.created_at.desc()).limit(1).correlate(runs).scalar_subquery().label(name)
+
+
+_ABOUT = (
+    _newest(runs.c.parent, "child"),
+    _newest(runs.c.preempted_by, "preempts"),
+    *(
+        select(table.c.run).where(table.c.run == runs.c.id).correlate(runs).exists().label(f"has_{table.name}")
+        for table in (steps, approvals, overrides, ticks)
+    ),
+)
 _ABOUT_RUN = ("run_id", "runbook", "requested_by")
 
 
@@ -93,31 +109,29 @@ async def past_steps(database: Database, target: str, uses: Sequence[str], *, li
 
 
 async def _runs(database: Database, *conditions: Any, limit: int = 1) -> list[RunRecord]:
-    statement = select(runs).where(*conditions).order_by(runs.c.created_at.desc(), runs.c.id).limit(limit)
+    statement = select(runs, *_ABOUT).where(*conditions).order_by(runs.c.created_at.desc(), runs.c.id).limit(limit)
     async with database.transaction() as connection:
         return [await _whole(connection, row) for row in (await connection.execute(statement)).all()]
 
 
 async def _whole(connection: AsyncConnection, row: Any) -> RunRecord:
-    found_steps = (await connection.execute(select(steps).where(steps.c.run == row.id).order_by(steps.c.number))).all()
-    voices = (
-        await connection.execute(select(approvals).where(approvals.c.run == row.id).order_by(approvals.c.id))
-    ).all()
-    lifted = (
-        await connection.execute(select(overrides).where(overrides.c.run == row.id).order_by(overrides.c.at))
-    ).all()
-    done = (await connection.execute(select(ticks).where(ticks.c.run == row.id).order_by(ticks.c.at))).all()
-    child = select(runs.c.id).where(runs.c.parent == row.id).order_by(runs.c.created_at.desc()).limit(1)
-    preempts = select(runs.c.id).where(runs.c.preempted_by == row.id).order_by(runs.c.created_at.desc()).limit(1)
-    emergency = row.lane == Lane.EMERGENCY.value
+    """The run with what belongs to it; a table is only asked when the run's own row says that it has something."""
+
+    async def of(table: Table, order: str) -> Sequence[Any]:
+        if not row._mapping[f"has_{table.name}"]:
+            return ()
+        return (await connection.execute(select(table).where(table.c.run == row.id).order_by(table.c[order]))).all()
+
+    found_steps, voices = await of(steps, "number"), await of(approvals, "id")
+    lifted, done = await of(overrides, "at"), await of(ticks, "at")
     return RunRecord(
         **{name: row._mapping[name] for name in _PLAIN},
         state=RunState(row.state),
         lane=Lane(row.lane),
         excepted=tuple(row.excepted),
-        preempts=(await connection.execute(preempts)).scalar() if emergency else None,
+        preempts=row.preempts,
         plan=_plan(row.plan),
-        child=(await connection.execute(child)).scalar(),
+        child=row.child,
         overrides=tuple(OverrideRecord(one.user, one.code, one.digest, one.reason, one.at) for one in lifted),
         ticks=tuple(TickRecord(one.user, one.item, one.at) for one in done),
         steps=tuple(_step(found) for found in found_steps),
