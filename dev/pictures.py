@@ -20,11 +20,19 @@ from typing import Any
 import aiohttp
 
 from dev.botprocess import BotProcess
-from dev.scenes import ASKED
+from dev.scenes import ASKED, loss
+from dev.stage import Stage
 from dev.world import World
 
 _FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
 _SIZE = ["--window-size=940,1600", "--force-device-scale-factor=1.5"]
+_PHONE = 390
+"""CSS pixels; the workspace's page has no layout for phones, so what stands beside the channel is taken away."""
+_ALONE = """(() => {
+  const style = document.createElement('style');
+  style.textContent = '.sidebar, .topbar { display: none !important } .thread-pane { width: 100% !important }';
+  document.head.append(style);
+})()"""
 _OPEN = """(() => {
   const found = [...document.querySelectorAll('.sidebar *')].find(e => e.innerText.replace(/[#\\s]/g, '') == NAME);
   found?.click();
@@ -82,6 +90,12 @@ class Browser:
                     return found
                 await asyncio.sleep(0.2)
 
+    async def hold_a_phone(self) -> None:
+        """From now on the page is as wide as a phone."""
+        screen = {"width": _PHONE, "height": 2600, "deviceScaleFactor": 1.5, "mobile": True}
+        await self.ask("Emulation.setDeviceMetricsOverride", **screen)
+        await self.ask("Runtime.evaluate", expression=_ALONE)
+
     async def take(self, file: Path, *, text: str, selector: str = ".msg") -> None:
         """A picture of the newest message that has ``text`` in it, as soon as it is drawn."""
         box = await self.until(_BOX.replace("SELECTOR", json.dumps(selector)).replace("TEXT", json.dumps(text)))
@@ -104,19 +118,25 @@ async def _address(process: asyncio.subprocess.Process, session: aiohttp.ClientS
 
 
 async def take(folder: Path) -> None:
-    """The card that waits for approval, and the one of the proven release."""
+    """A plan with breaking changes, the proven release, and on a phone a plan that would delete the database."""
     async with (
         World.running() as world,
         BotProcess.running(environment=world.environment(), directory=world.directory),
         Browser.showing(world.slack.url) as browser,
     ):
         await world.slack.connected(timeout=60)
-        await world.slack.command("alice", "ops", f"upgrade {ASKED}")
-        card = await world.slack.wait_for("ops", lambda m: "Approve" in m.buttons, 120)
+        stage = Stage(world)
+        await stage.types("alice", "upgrade 0.3.0")
+        await stage.card("Ready for approval", "💥", what="a plan with breaking changes")
         await browser.take(folder / "card-plan.png", text="Ready for approval")
-        await world.slack.click("bob", "ops", card.ts, "run_approve")
-        await world.slack.wait_for("ops", lambda m: any("Roll back" in label for label in m.buttons), 300)
-        await browser.take(folder / "card-healthy.png", text="Done")
+        await stage.types("alice", f"upgrade {ASKED}")
+        card = await stage.card("Ready for approval", f"→ {ASKED}", what="the plan")
+        await stage.presses("bob", card, "Approve")
+        await stage.done(card)
+        await browser.take(folder / "card-healthy.png", text="Healthy: ")
+        await browser.hold_a_phone()
+        await loss(stage)
+        await browser.take(folder / "card-blocked-phone.png", text="would be deleted")
 
 
 if __name__ == "__main__":

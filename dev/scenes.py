@@ -34,22 +34,16 @@ async def upgrade(stage: Stage) -> None:
 
 async def databases_kept(stage: Stage) -> Message:
     """A version that breaks things, asks for a value, and with one of the answers deletes the databases."""
-    later.publish(stage.world.charts, NEWER)
     say(f"\n═══ 2. {NEWER} comes out. It breaks things, and wants to know something that nobody has told it.")
-    await stage.types("alice", f"upgrade {NEWER}")
-    first = await stage.card("Cannot go ahead", _CHOICE, "💥", what="a plan that misses a value")
-    await stage.chooses("alice", first, "Supply values", "external")
-    lost = await stage.card("Cannot go ahead", "Cluster/aeterna-cnpg would be deleted", ts=first.ts, what="the loss")
+    lost = await loss(stage)
     say(
-        "• With that answer the database would be deleted. Carol is on call and could… no: nobody here may override that."
+        "• With that answer the database would be deleted. Carol presses Override; being on call is not enough for that."
     )
     await stage.presses("carol", lost, "Override")
     await stage.refused("carol", "override")
-    say("• Alice does not look for somebody who may. She has it planned again, with the other answer.")
-    await stage.presses("alice", lost, "Plan again")
-    again = await stage.sees(
-        lambda m: m.ts not in (first.ts, "") and "Supply values" in m.buttons and m.ts > first.ts, "the new plan"
-    )
+    say("• Alice does not look for somebody who may. She asks again and gives the other answer.")
+    await stage.types("alice", f"upgrade {NEWER}")
+    again = await stage.sees(lambda m: m.ts > lost.ts and "Supply values" in m.buttons, "the new plan")
     await stage.chooses("alice", again, "Supply values", "bundled")
     kept = await stage.card(
         "Ready for approval", f"`{_CHOICE}` = `bundled`", ts=again.ts, what="the plan without a loss"
@@ -60,6 +54,15 @@ async def databases_kept(stage: Stage) -> Message:
     say("• Nothing would be lost. The files in the card's thread have every line; this is values.diff:")
     stage.quote(await stage.file(kept, "values.diff", f"+{_CHOICE}: bundled"))
     return kept
+
+
+async def loss(stage: Stage) -> Message:
+    """The card of a plan that stops before the database is deleted."""
+    later.publish(stage.world.charts, NEWER)
+    await stage.types("alice", f"upgrade {NEWER}")
+    first = await stage.card("Cannot go ahead", _CHOICE, "💥", what="a plan that misses a value")
+    await stage.chooses("alice", first, "Supply values", "external")
+    return await stage.card("Cannot go ahead", "Cluster/aeterna-cnpg would be deleted", ts=first.ts, what="the loss")
 
 
 async def void_approval(stage: Stage, card: Message) -> None:
