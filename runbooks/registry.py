@@ -17,6 +17,7 @@ from runbooks.checks.goingback import RollbackChanges
 from runbooks.checks.held import HeldDown, RestorePlan
 from runbooks.checks.loss import DataLoss
 from runbooks.checks.manifests import ManifestsDryRun
+from runbooks.checks.migrations import Migrations
 from runbooks.checks.release import HelmRelease
 from runbooks.checks.rollback import RollbackTarget
 from runbooks.checks.staying import RollbackStays
@@ -74,6 +75,7 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         rehearse,
         CustomResourceDefinitions(),
         DataLoss(),
+        Migrations(),
         ApiVersions(),
         Capacity(),
         HealthNow(),

@@ -232,6 +232,10 @@ def _way_back(run: RunRecord) -> str:
         return ""
     where = f"to revision {back.get('revision')} ({literal(cut(str(back.get('version')), 40))}) with one button"
     reversible = facts.get("database_reversible")
+    if isinstance(runs := facts.get("migrations"), list) and runs:
+        named = ", ".join(literal(cut(str(one), 80)) for one in runs[:3])
+        more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+        where += f"; what {named}{more} changes in the database stays"
     if reversible is None:
         return f"↩️ *Back* {where}"
     cannot = "*the database cannot go back*, only its backup leads there"
