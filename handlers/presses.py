@@ -75,7 +75,8 @@ class Presses:
         run = await self.permitted(kind, run_id, user=user)
         match kind:
             case OfferKind.APPROVE:
-                return await self.approve(run, mark, user=user)
+                await self.approve(run, mark, user=user)
+                return await self._desk.run(run_id)
             case OfferKind.REJECT:
                 return await self._desk.reject(mark, user=user, reason=reason)
             case OfferKind.CANCEL:
@@ -144,7 +145,7 @@ class Presses:
             return False
         return await self.incident(run)
 
-    async def approve(self, run: RunRecord, mark: str, *, user: str, excepted: Sequence[str] = ()) -> RunRecord:
+    async def approve(self, run: RunRecord, mark: str, *, user: str, excepted: Sequence[str] = ()) -> None:
         """A yes of somebody who is ``permitted``; said alone only where it would not be enough otherwise.
 
         A second click of the same person is told so, whichever of the two came through.
@@ -154,7 +155,7 @@ class Presses:
         usual = run.incident is None or (enough and await self._approves(run, user=user))
         alone = not usual and await self.alone(run, user=user)
         try:
-            return await self._desk.approve(mark, user=user, alone=alone, excepted=excepted)
+            await self._desk.approve(mark, user=user, alone=alone, excepted=excepted, seen=run)
         except Refused as refused:
             now = await self._desk.run(run.id)
             mine = any(voice.user == user for voice in now.valid_approvals)

@@ -11,7 +11,7 @@ import contextlib
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from rapidfuzz import process
 
@@ -22,10 +22,11 @@ from bot.errors import Refused, UserMistake
 from bot.settings import Configuration, Target
 from bot.store import reading
 from bot.store.database import Database
-from bot.store.journal import Journal, NewRun, Stale, TargetHeld
+from bot.store.journal import Carries, Claim, Journal, NewRun, Stale, TargetHeld
 from bot.store.records import Lane, RunRecord, RunState
 
 Json = Any
+Written = TypeVar("Written")
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # nothing that a tired eye confuses
 _LOOK = 0.1  # seconds
 
@@ -49,12 +50,28 @@ class Ask:
     supplied: Mapping[str, Json] = field(default_factory=dict)
 
 
+class Carrying(Protocol):
+    """The worker of this process, which an emergency is handed to in the moment in which it is confirmed."""
+
+    @property
+    def carries(self) -> Carries | None: ...
+
+    def take(self, claim: Claim) -> None: ...
+
+
 class Desk:
     """What handlers call."""
 
     def __init__(
-        self, *, journal: Journal, database: Database, runbooks: Runbooks, configuration: Configuration
+        self,
+        *,
+        journal: Journal,
+        database: Database,
+        runbooks: Runbooks,
+        configuration: Configuration,
+        worker: Carrying | None = None,
     ) -> None:
+        self._worker = worker
         self.runbooks = runbooks
         self._journal = journal
         self._database = database
@@ -75,13 +92,22 @@ class Desk:
         run, _ = await self._journal.create(new)
         return run
 
-    async def approve(self, mark: str, *, user: str, alone: bool = False, excepted: Sequence[str] = ()) -> RunRecord:
+    async def approve(
+        self,
+        mark: str,
+        *,
+        user: str,
+        alone: bool = False,
+        excepted: Sequence[str] = (),
+        seen: RunRecord | None = None,
+    ) -> None:
         """A yes to the plan that ``mark`` names (``RUN`` or ``RUN:PLAN``). Raises ``Refused`` with the reason.
 
         ``alone``: the person has the run's ``incident`` permission, in an incident channel; then it is enough, whoever
-        asked, and the approvers are told. ``excepted`` are components that the plan calls optional.
+        asked, and the approvers are told. ``excepted`` are components that the plan calls optional. ``seen`` is the run as
+        it was read a moment ago, which spares a reading; the write itself is guarded.
         """
-        run = await self._waiting(mark)
+        run = await self._waiting(mark, seen)
         alone = alone and run.incident is not None
         if run.exclude_requester and user == run.requested_by and not alone:
             raise Refused(
@@ -100,9 +126,20 @@ class Desk:
         if any(voice.user == user for voice in run.valid_approvals):
             raise Refused("You have approved this plan already; it needs one more person.")
         told = confirmed_alone(self._configuration, run, user=user) if alone else ""
-        digest = self._digest(run)
-        yes = self._journal.approve(run.id, user=user, digest=digest, alone=alone, excepted=excepted, told=told)
-        return await self._guarded(run, yes)
+        claim = await self._guarded(
+            run,
+            self._journal.approve(
+                run.id,
+                user=user,
+                digest=self._digest(run),
+                alone=alone,
+                excepted=excepted,
+                told=told,
+                by=self._worker.carries if self._worker else None,
+            ),
+        )
+        if claim is not None and self._worker is not None:
+            self._worker.take(claim)
 
     async def reject(self, mark: str, *, user: str, reason: str = "") -> RunRecord:
         """A no to the plan that ``mark`` names; it ends the run."""
@@ -324,8 +361,8 @@ class Desk:
                 way_out=f"Wait for it, or cancel it; its card is in <#{holder.channel}>.",
             )
 
-    async def _waiting(self, mark: str) -> RunRecord:
-        run = await self._journal.run(mark.partition(":")[0])
+    async def _waiting(self, mark: str, seen: RunRecord | None = None) -> RunRecord:
+        run = seen or await self._journal.run(mark.partition(":")[0])
         if run.state is not RunState.AWAITING_APPROVAL:
             raise Refused(f"Run {run.id} does not wait for approval: it is {said(run.state)}.")
         return self._same(run, mark)
@@ -363,7 +400,7 @@ class Desk:
                     way_out="Ask for a rollback with the revision that you want.",
                 )
 
-    async def _guarded(self, run: RunRecord, write: Awaitable[RunRecord]) -> RunRecord:
+    async def _guarded(self, run: RunRecord, write: Awaitable[Written]) -> Written:
         try:
             return await write
         except Stale as error:

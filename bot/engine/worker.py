@@ -13,7 +13,7 @@ from datetime import timedelta
 from bot.engine.executor import Executor
 from bot.engine.session import Session, Stop
 from bot.errors import BotError, Temporary
-from bot.store.journal import Claim, Journal
+from bot.store.journal import Carries, Claim, Journal
 from bot.store.records import Lane
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ class Worker:
         self._sessions: dict[str, Session] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._serving = False
 
     def wake(self, run_id: str) -> None:
         """Something changed about a run: look for work, and let its session see a cancel at once."""
@@ -50,14 +51,24 @@ class Worker:
         if session := self._sessions.get(run_id):
             session.nudge()
 
+    @property
+    def carries(self) -> Carries | None:
+        """Under whose name a run may be claimed for this worker; None when it takes none any more."""
+        return None if self._stopping or not self._serving else Carries(self._owner, self._lease)
+
+    def take(self, claim: Claim) -> None:
+        """Carries a run on that was claimed in this worker's name."""
+        task = asyncio.create_task(self._carry(claim), name=f"run:{claim.run}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def serve(self) -> None:
         """Claims and carries until ``stop`` was called."""
+        self._serving = True
         while not self._stopping:
             claim = await self._claim()
             if claim is not None:
-                task = asyncio.create_task(self._carry(claim), name=f"run:{claim.run}")
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self.take(claim)
                 continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._look_every):

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 _LONGEST_WAIT = 30.0
 _TOKEN_WAIT = 30.0
 _LOOK = 1.0  # another replica may have enqueued
+_SETTLE = 0.05  # writes come in rows, and whoever made them goes first: the cluster is changed before a card says so
 
 
 class Poster:
@@ -143,6 +144,7 @@ class Poster:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._landed.clear()
+        await asyncio.sleep(_SETTLE)
 
     async def _deliver(self, item: OutboxItem) -> None:
         try:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bot.redaction import redact, redact_values
 from bot.store.records import CARRIED, Decision, Json, Lane, PlanRecord, RunRecord, RunState, StepState
 from bot.store.tables import runs, steps
-from bot.store.writing import Claim, NewRun, Stale, Writer, change_runs, emergency_holds
+from bot.store.writing import Claim, NewRun, Place, Stale, Writer, change_runs, emergency_holds
 
 
 class Carrier(Writer):
@@ -39,7 +39,7 @@ class Carrier(Writer):
         wanted = [runs.c.state.in_([s.value for s in CARRIED]), free, runs.c.id.not_in(list(busy)), may_start]
         wanted += [runs.c.lane == only.value] if only else []
         candidate = (
-            select(runs.c.id, runs.c.state)
+            select(runs.c.id, runs.c.state, runs.c.target, runs.c.lane, runs.c.mutates)
             .where(*wanted)
             .order_by(case((emergency, 0), else_=1), runs.c.created_at)
             .limit(1)
@@ -51,7 +51,7 @@ class Carrier(Writer):
                 return None
             found = row.id
             if row.state == RunState.QUEUED.value:
-                await self._in_line(connection, found)
+                await self._in_line(connection, Place(row.target, Lane(row.lane), row.mutates))
             queued = runs.c.state == RunState.QUEUED.value
             taken = (
                 update(runs)
@@ -124,8 +124,10 @@ class Carrier(Writer):
         }
         try:
             async with self._database.transaction() as connection:
-                place = await self._in_line(connection, claim.run) if state is RunState.QUEUED else None
-                await self._move(connection, claim, RunState.PLANNING, state, **values)
+                place = await self._move(connection, claim, RunState.PLANNING, state, **values)
+                queued = state is RunState.QUEUED
+                if queued:
+                    await self._in_line(connection, place)
                 await self._write_rows(connection, claim.run, rows)
                 if expires is not None:
                     await self._schedule_expiry(connection, claim.run, expires)
@@ -142,7 +144,7 @@ class Carrier(Writer):
                         key, body = f"alone:{plan.digest[:16]}", {"text": told, "evidence": []}
                         await self._into_thread(connection, claim.run, row.channel, key=key, body=body)
                 who = confirmed_by or claim.owner
-                stopped = await self._preempt(connection, claim.run, place, user=who) if place else []
+                stopped = await self._preempt(connection, claim.run, place, user=who) if queued else []
         except IntegrityError as error:
             raise await self._held(claim.run) from error
         self._wake(claim.run, *stopped)

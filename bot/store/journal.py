@@ -10,9 +10,9 @@ from bot.store import reading
 from bot.store.carrier import Carrier
 from bot.store.people import People
 from bot.store.records import PastStep
-from bot.store.writing import Claim, NewRun, Stale, TargetHeld
+from bot.store.writing import Carries, Claim, NewRun, Stale, TargetHeld
 
-__all__ = ["Claim", "Journal", "NewRun", "Stale", "TargetHeld"]
+__all__ = ["Carries", "Claim", "Journal", "NewRun", "Stale", "TargetHeld"]
 
 
 class Journal(People, Carrier):

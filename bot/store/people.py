@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import and_, case, func, insert, or_, select, true, update
+from sqlalchemy import and_, case, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,7 +14,7 @@ from bot.redaction import redact
 from bot.store import reading
 from bot.store.records import TRANSITIONS, Decision, Json, RunRecord, RunState, StepState
 from bot.store.tables import approvals, overrides, runs, steps, ticks
-from bot.store.writing import NewRun, Occupied, Stale, Writer
+from bot.store.writing import Carries, Claim, NewRun, Occupied, Stale, Writer
 
 
 class People(Writer):
@@ -42,11 +42,13 @@ class People(Writer):
         alone: bool = False,
         excepted: Sequence[str] = (),
         told: str = "",
-    ) -> RunRecord:
+        by: Carries | None = None,
+    ) -> Claim | None:
         """Adds a yes to the plan with ``digest`` and queues the run when there are enough, or when it may be said ``alone``.
 
         ``excepted`` are the components that the plan leaves out by this word; ``told`` goes into the card's thread. A
-        change that runs is asked to stop by an emergency that is queued, in the same transaction.
+        change that runs is asked to stop by an emergency that is queued, in the same transaction. An emergency that may
+        start at once is claimed for ``by`` in that transaction too: its claim is given back.
 
         Raises ``Stale`` when the run does not wait for approval of that plan any more or the time is over, and
         ``TargetHeld`` when another mutating run holds the target (the yes is then not recorded either).
@@ -59,22 +61,26 @@ class People(Writer):
         details: dict[str, Json] = {"digest": digest}
         details |= {"alone": True} if alone else {}
         details |= {"excepted": list(excepted)} if excepted else {}
+        claim: Claim | None = None
         try:
             async with self._database.transaction() as connection:
-                place = await self._in_line(connection, run_id)
-                left_out = {"excepted": list(excepted)} if excepted else {}
-                await self._guarded(connection, run_id, waiting, **left_out)
+                values: dict[str, Any] = {"excepted": list(excepted)} if excepted else {}
+                queued: dict[str, Any] = {"state": RunState.QUEUED.value, "expires_at": None, "note": ""}
+                values |= queued if alone else {}
+                place = await self._in_line(connection, await self._guarded(connection, run_id, waiting, **values))
                 await self._voice(connection, run_id, user=user, decision=Decision.APPROVE, digest=digest, alone=alone)
-                voices = select(func.count(func.distinct(approvals.c.user))).where(
-                    approvals.c.run == run_id,
-                    approvals.c.digest == digest,
-                    approvals.c.decision == Decision.APPROVE.value,
-                )
-                enough = true() if alone else runs.c.approvals_needed <= voices.scalar_subquery()
-                queue = update(runs).where(runs.c.id == run_id, enough)
-                await connection.execute(queue.values(state=RunState.QUEUED.value, expires_at=None, note=""))
+                if not alone:
+                    voices = select(func.count(func.distinct(approvals.c.user))).where(
+                        approvals.c.run == run_id,
+                        approvals.c.digest == digest,
+                        approvals.c.decision == Decision.APPROVE.value,
+                    )
+                    enough = runs.c.approvals_needed <= voices.scalar_subquery()
+                    await connection.execute(update(runs).where(runs.c.id == run_id, enough).values(**queued))
                 await self._must_be_free(connection, place)
                 stopped = await self._preempt(connection, run_id, place, user=user)
+                claim = await self._start(connection, run_id, place, by) if by else None
+                details |= {"claimed_by": claim.owner, "fence": claim.fence} if claim else {}
                 row = await self._tell(connection, run_id, who=user, what="run.approved", details=details)
                 if told:
                     body = {"text": told, "evidence": []}
@@ -82,7 +88,7 @@ class People(Writer):
         except (IntegrityError, Occupied) as error:
             raise await self._held(run_id) from error
         self._wake(run_id, *stopped)
-        return await self.run(run_id)
+        return claim
 
     async def reject(self, run_id: str, *, user: str, digest: str, reason: str = "") -> RunRecord:
         """Ends a waiting run with a no. Raises ``Stale`` when it does not wait any more."""
@@ -216,11 +222,9 @@ class People(Writer):
         stopped: list[str] = []
         ended = {} if state is RunState.QUEUED else {"ended_at": self._database.now()}
         guard = runs.c.state == RunState.NEEDS_ATTENTION.value
+        place = await self._guarded(connection, run_id, guard, state=state.value, note=note, attempts=0, **ended)
         if state is RunState.QUEUED:
-            place = await self._in_line(connection, run_id)
-            await self._must_be_free(connection, place)
-        await self._guarded(connection, run_id, guard, state=state.value, note=note, attempts=0, **ended)
-        if state is RunState.QUEUED:
+            await self._must_be_free(connection, await self._in_line(connection, place))
             stopped = await self._preempt(connection, run_id, place, user=user)
             again = update(steps).where(
                 steps.c.run == run_id,

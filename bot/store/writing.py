@@ -9,9 +9,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, and_, insert, select, text, update
+from sqlalchemy import ColumnElement, Update, and_, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bot.errors import Refused
@@ -77,6 +78,14 @@ class NewRun:
 
 
 @dataclass(frozen=True)
+class Carries:
+    """Who would carry a run on at once: a worker's name, and for how long its claim holds."""
+
+    owner: str
+    lease: timedelta
+
+
+@dataclass(frozen=True)
 class Claim:
     """The right to carry one run on: every write of the carrier stands under it."""
 
@@ -128,21 +137,19 @@ class Writer:
 
     # -- lanes ----------------------------------------------------------------------------------------------
 
-    async def _in_line(self, connection: AsyncConnection, run_id: str) -> Place:
-        """The run's place, after everybody else who is about to hold the target or to start on it.
+    @staticmethod
+    async def _in_line(connection: AsyncConnection, place: Place) -> Place:
+        """Comes after everybody else who is about to hold the target or to start on it.
 
         Whether a change runs and whether an emergency waits are two rows: on PostgreSQL two transactions could each miss
-        the other's. SQLite's are serial anyway.
+        the other's. SQLite's are serial anyway. Called with a lock on the run's own row and on no other.
         """
-        statement = select(runs.c.target, runs.c.lane, runs.c.mutates).where(runs.c.id == run_id)
-        row = (await connection.execute(statement)).first()
-        if row is None:
-            raise Stale(f"There is no run {run_id!r}.")
         if connection.dialect.name == "postgresql":
             await connection.execute(
-                text("SELECT pg_advisory_xact_lock(:lanes, hashtext(:target))"), {"lanes": _LANES, "target": row.target}
+                text("SELECT pg_advisory_xact_lock(:lanes, hashtext(:target))"),
+                {"lanes": _LANES, "target": place.target},
             )
-        return Place(row.target, Lane(row.lane), row.mutates)
+        return place
 
     async def _must_be_free(self, connection: AsyncConnection, place: Place) -> None:
         """Raises ``Occupied`` for a change while an emergency holds the target; the index sees to the rest."""
@@ -171,6 +178,24 @@ class Writer:
             await self._tell(connection, one, who=user, what="run.preempted", details={"by": run_id})
         return found
 
+    async def _start(self, connection: AsyncConnection, run_id: str, place: Place, by: Carries) -> Claim | None:
+        """Claims an emergency that has become queued, if nothing has to come to a safe point first."""
+        if place.lane is not Lane.EMERGENCY:
+            return None
+        now = self._database.now()
+        queued = and_(runs.c.id == run_id, runs.c.state == RunState.QUEUED.value, ~change_runs(runs.c.target))
+        statement = update(runs).where(queued, runs.c.lease_owner.is_(None))
+        taken = statement.values(
+            state=RunState.RUNNING.value,
+            started_at=func.coalesce(runs.c.started_at, now),
+            attempts=0,
+            lease_owner=by.owner,
+            lease_until=now + int(by.lease.total_seconds() * 1000),
+            fence=runs.c.fence + 1,
+        )
+        fence = (await connection.execute(taken.returning(runs.c.fence))).scalar()
+        return Claim(run_id, by.owner, fence) if fence is not None else None
+
     # -- guards and rows ------------------------------------------------------------------------------------
 
     def _held_by(self, claim: Claim) -> ColumnElement[bool]:
@@ -183,18 +208,21 @@ class Writer:
 
     async def _guarded(
         self, connection: AsyncConnection, run_id: str, guard: ColumnElement[bool], **values: Any
-    ) -> None:
+    ) -> Place:
         statement: Update = update(runs).where(runs.c.id == run_id, guard)
-        result = await connection.execute(statement.values(updated_at=self._database.now(), **values))
-        if result.rowcount != 1:
+        changed = statement.values(updated_at=self._database.now(), **values)
+        row = (await connection.execute(changed.returning(runs.c.target, runs.c.lane, runs.c.mutates))).first()
+        if row is None:
             raise Stale(f"Run {run_id} has moved on meanwhile; nothing was changed.")
+        return Place(row.target, Lane(row.lane), row.mutates)
 
     async def _move(
         self, connection: AsyncConnection, claim: Claim, source: RunState, to: RunState, **values: Any
-    ) -> None:
+    ) -> Place:
         assert to in TRANSITIONS[source], f"{source} → {to} is no transition"  # noqa: S101 - ours, not a user's
         guard = and_(self._held_by(claim), runs.c.state == source.value)
-        await self._guarded(connection, claim.run, guard, state=to.value, lease_owner=None, lease_until=None, **values)
+        ended = {"lease_owner": None, "lease_until": None}
+        return await self._guarded(connection, claim.run, guard, state=to.value, **ended, **values)
 
     async def _write_step(
         self,

@@ -118,7 +118,7 @@ def build(
     worker = Worker(journal=journal, executor=executor, owner=owner, lease=lease, look_every=0.2)
     scheduler = Scheduler(journal=journal, schedules=Schedules(database), keep_runs=timedelta(days=1), look_every=0.2)
     woken += [worker.wake, scheduler.wake]
-    desk = Desk(journal=journal, database=database, runbooks=runbooks, configuration=settings)
+    desk = Desk(journal=journal, database=database, runbooks=runbooks, configuration=settings, worker=worker)
     return Replica(database, journal, outbox, desk, worker, scheduler, settings)
 
 

@@ -310,7 +310,7 @@ async def running_bot(
     )
     worker = Worker(journal=journal, executor=executor, owner=secrets.token_hex(4), lease=config.engine.lease)
     workers.append(worker)
-    desk = Desk(journal=journal, database=database, runbooks=script, configuration=config)
+    desk = Desk(journal=journal, database=database, runbooks=script, configuration=config, worker=worker)
     async with slack_clients(settings) as clients:
         entrance = register(settings=settings, clients=clients, desk=desk)
         poster = Poster(
