@@ -1,6 +1,6 @@
 """``python -m tests.bench [PART…]``: one line a figure on stdout, progress on stderr, exit code 1 if one is over.
 
-The parts are ``starts``, ``acks``, ``growth``, ``upgrades`` and ``plans``; without a name all of them.
+The parts are ``starts``, ``acks``, ``growth``, ``upgrades``, ``rollbacks`` and ``plans``; without a name all of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from dev import prepare
-from tests.bench import acks, plans, residence, upgrades
+from tests.bench import acks, plans, residence, rollbacks, upgrades
 from tests.bench.figures import Figure
 from tests.bench.place import Place, say
 
@@ -28,11 +28,18 @@ async def _upgrades(place: Place) -> AsyncIterator[Figure]:
             yield figure
 
 
+async def _rollbacks(place: Place) -> AsyncIterator[Figure]:
+    async with place.ours.connected():
+        async for figure in rollbacks.measure(place):
+            yield figure
+
+
 PARTS: dict[str, Callable[[Place], AsyncIterator[Figure]]] = {
     "starts": residence.starts,
     "acks": _acks,
     "growth": residence.growth,
     "upgrades": _upgrades,
+    "rollbacks": _rollbacks,
     "plans": plans.measure,
 }
 

@@ -98,6 +98,19 @@ class Guide:
         _demand(bool(list(difflib.unified_diff(now.splitlines(), then.splitlines()))), "the versions do not differ")
         return time.monotonic() - began
 
+    def rollback(self, namespace: str, *, revision: int) -> float:
+        """The three commands of going back: Helm until everything is ready, each workload's rollout, the chart's tests."""
+        self.took = {}
+        began = time.monotonic()
+        with self._part("rollback"):
+            self._run(self.helm, "rollback", RELEASE, str(revision), "--namespace", namespace, "--wait")
+        with self._part("rollout"):
+            for workload in WORKLOADS:
+                self._run(self.kubectl, "--namespace", namespace, "rollout", "status", workload)
+        with self._part("test"):
+            self._run(self.helm, "test", RELEASE, "--namespace", namespace, "--logs")
+        return time.monotonic() - began
+
     def _back_up(self, namespace: str) -> None:
         name = f"by-hand-{uuid.uuid4().hex[:8]}"
         self._run(self.kubectl, "--namespace", namespace, "apply", "-f", "-", typed=_BACKUP.format(name=name))
