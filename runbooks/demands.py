@@ -91,9 +91,21 @@ def given_of(chart: PulledChart, values: Mapping[str, Json]) -> Given:
         sources=parts.sources,
         subcharts=tuple(on),
         # Without dependencies in its Chart.yaml a chart is kept as it came (Helm 4.3.1, processImportValues).
-        kept=_beneath(chart.values, on) if chart.metadata.get("dependencies") else chart.values,
+        kept=_handed_down(_beneath(chart.values, on), on) if chart.metadata.get("dependencies") else chart.values,
         left_out=parts.left_out,
     )
+
+
+def _handed_down(values: Mapping[str, Json], subcharts: Iterable[Subchart]) -> dict[str, Json]:
+    """With ``global`` repeated in each subchart's values, as Helm does it, be it empty."""
+    laid = dict(values)
+    for one in subcharts:  # a parent stands before its own subcharts
+        common = lookup(laid, (*one.keys[:-1], "global"))
+        below: Json = {"global": common if isinstance(common, Mapping) else {}}
+        for key in reversed(one.keys):
+            below = {key: below}
+        laid = overlay(laid, below)
+    return laid
 
 
 def _beneath(values: Mapping[str, Json], subcharts: Iterable[Subchart]) -> dict[str, Json]:

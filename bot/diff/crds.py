@@ -346,7 +346,7 @@ def _behind(change: CrdChange, side: Sides) -> Iterator[Said]:
     if others:
         parts.append(f"has {others} other difference{'' if others == 1 else 's'}")
     unread = " (if it is still the old chart's: it could not be read)" if side.live is None else ""
-    yield Said(About.BEHIND, f"{change.name} {_and(parts) or 'serves other versions'}{unread}")
+    yield Said(About.BEHIND, f"{change.name} in the cluster {_and(parts) or 'serves other versions'}{unread}")
 
 
 def _fixed(side: Sides, before: Json, new: Json) -> list[str]:

@@ -23,6 +23,7 @@ from bot.kube.loss_reading import read_live
 from bot.kube.objects import ObjectRef, ref_of
 from bot.redaction import redact
 from runbooks.checks.findings import info
+from runbooks.checks.live import LiveObjects
 from runbooks.checks.objects import Json, Objects, told
 from runbooks.text import counted, listed
 
@@ -59,15 +60,17 @@ async def compared(
     fingerprint: Fingerprint,
     drawn: Drawn,
     immutable: Immutable | None = None,
+    known: LiveObjects | None = None,
 ) -> Comparison:
     """Read and compare some at a time, and let go of the live ones before the next: with their managed fields thousands of
     them would be most of this process. What cannot be read is compared two ways and said.
 
     ``drawn`` is what the chart gives otherwise each time: folded, and a warning where it takes the place of a password.
-    ``immutable`` are the fields of custom resources that their definitions let nobody change.
+    ``immutable`` are the fields of custom resources that their definitions let nobody change, ``known`` live objects that
+    need not be read again.
     """
     matched = await asyncio.to_thread(pairs, objects.before, objects.after, namespace=namespace)
-    reading = _Reading(cluster, namespace)
+    reading = _Reading(cluster, namespace, known or {})
     scalers = await reading.live([pair for pair in matched if pair.ref.kind in SCALERS])
     scaled = autoscaled([*objects.before, *objects.after, *(obj for obj in scalers.values() if obj)])
     seen: list[tuple[ObjectChange, str]] = []
@@ -82,31 +85,32 @@ async def compared(
 class _Reading:
     """Reads live objects until the API server does not answer; ``blind`` says what could not be read, each thing once."""
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, known: LiveObjects) -> None:
         self._cluster = cluster
         self._namespace = namespace
+        self._known = known
         self._over = False
         self.blind: list[KubeFinding] = []
 
-    async def live(self, some: Sequence[Pair]) -> Mapping[ObjectRef, Json | None]:
+    async def live(self, some: Sequence[Pair]) -> LiveObjects:
         """By reference; None is not there, and what is left out was not read."""
+        unknown = [pair.new or pair.old or {} for pair in some if pair.ref not in self._known]
         if self._over:
-            return {}
+            return self._known
         try:
-            there = await read_live(
-                self._cluster, [pair.new or pair.old or {} for pair in some], self._namespace, managers=True
-            )
+            there = await read_live(self._cluster, unknown, self._namespace, managers=True)
         except BotError as error:
             self._over = True
             self.blind.append(unseen("the objects as they are now", error))
-            return {}
+            return self._known
         self.blind += [one for one in there.blind if one not in self.blind]
-        return {ref_of(obj, self._namespace): obj for obj in there.objects} | dict.fromkeys(there.gone)
+        found = {ref_of(obj, self._namespace): obj for obj in there.objects}
+        return {**self._known, **found, **dict.fromkeys(there.gone)}
 
 
 def _looked_at(
     some: Sequence[Pair],
-    live: Mapping[ObjectRef, Json | None],
+    live: LiveObjects,
     scaled: Collection[tuple[str, str]],
     drawn: Drawn,
     immutable: Immutable,
@@ -152,7 +156,7 @@ def _summed_up(
     )
     about = filter(None, (_summary(numbers), _restarting(changes, most=len(changes)), *folded))
     head = [f"# {sentence}" for sentence in about]
-    text = "\n".join([*head, *(f"\n{piece}" for piece in pieces)]) + "\n" if pieces or folded else ""
+    text = "\n".join([*head, *(f"\n{piece}" for piece in pieces)]) + "\n" if pieces else ""
     return Comparison(findings, numbers, text)
 
 
@@ -182,7 +186,8 @@ def _renewed(change: ObjectChange) -> Iterable[Finding]:
     what = f"{listed(keys)} {'is' if len(keys) == 1 else 'are'}"
     text = f"{name}: {what} drawn anew at every rendering, so the upgrade replaces what is there, and so does every later one."
     way_out = (
-        "What was set up with the old value (a database's user, a token) refuses the new one: set it in the values."
+        "What was set up with the old value (a database's user, a token) refuses the new one: give it a fixed value in the "
+        "target's values, or a Secret of your own, as far as the chart takes one."
     )
     yield Finding(Level.WARNING, text, way_out, RENEWED, name)
 

@@ -66,12 +66,13 @@ class CustomResourceDefinitions:
             return CheckResult()
         changes = [one.change for one in looked]
         behind = [said.text for change in changes for said in change.said if said.about is About.BEHIND]
+        refused = any(said.about is About.STORED for change in changes for said in change.said)
         unseen = dict.fromkeys((*found.unseen, *(finding for one in looked for finding in one.users.unseen)))
         text = "\n\n".join(_written_out(one) for one in looked)
         return CheckResult(
             findings=(
                 *(finding for change in changes for finding in _findings(change)),
-                *(_apply(behind, await self._command(context)) if behind else ()),
+                *(_apply(behind, await self._command(context), refused=refused) if behind else ()),
                 *told(unseen),
                 info(_summary(found.sides, looked)),
             ),
@@ -119,20 +120,27 @@ def _findings(change: CrdChange) -> Iterable[Finding]:
 
 
 def _store_anew(change: CrdChange) -> str:
-    keep = [one.name for one in change.versions if one.stored and one.served_new is not None]
-    stays = keep or [one.name for one in change.versions if one.served_new]
-    patch = f'{{"status":{{"storedVersions":["{stays[-1] if stays else "…"}"]}}}}'
+    """How objects get out of a version that goes: by one that both definitions serve, or by hand."""
+    both = [one.name for one in change.versions if one.served_live and one.served_new]
+    if not both:
+        return (
+            f"No version is served by both, so nothing converts them: export them (`kubectl get {change.name} -A -o yaml`), "
+            "delete them and write them anew after the upgrade, or go by a version of the chart that has both."
+        )
+    patch = f'{{"status":{{"storedVersions":["{both[-1]}"]}}}}'
     return (
-        f"Store them anew in the version that stays (`kubectl get {change.name} -A -o yaml | kubectl replace -f -`), then "
-        f"say so: `kubectl patch crd {change.name} --subresource=status --type=merge -p '{patch}'`."
+        f"Make {both[-1]} the stored version of the cluster's definition, store the objects anew (`kubectl get {change.name} "
+        "-A -o yaml | kubectl replace -f -`), then say so: "
+        f"`kubectl patch crd {change.name} --subresource=status --type=merge -p '{patch}'`."
     )
 
 
-def _apply(behind: Sequence[str], command: str) -> Iterable[Finding]:
-    """All of them in one finding, for one command applies all of them."""
+def _apply(behind: Sequence[str], command: str, *, refused: bool) -> Iterable[Finding]:
+    """All of them in one finding, for one command applies all of them. ``refused``: not as long as a version is stored."""
     more = f"; {len(behind) - MOST} more in crds.diff in the thread" if len(behind) > MOST else ""
-    text = f"Helm does not upgrade a chart's crds/ folder. In the cluster {'; '.join(behind[:MOST])}{more}."
-    yield Finding(Level.WARNING, redact(text), f"Before the upgrade: `{command}`", str(About.BEHIND))
+    text = f"Helm does not upgrade a chart's crds/ folder: {'; '.join(behind[:MOST])}{more}."
+    first = ", once the objects are stored in another version" if refused else ""
+    yield Finding(Level.WARNING, redact(text), f"Before the upgrade{first}: `{command}`", str(About.BEHIND))
 
 
 def _is_behind(change: CrdChange) -> bool:
@@ -152,6 +160,8 @@ def _summary(all_sides: Sequence[Sides], looked: Sequence[_Looked]) -> str:
 
 
 def _count(one: _Looked) -> str:
+    if one.users.unseen:
+        return "its objects could not be listed"
     number = counted(len(one.users.objects), "object")
     return number if one.users.everywhere else f"{number} in this namespace (others could not be listed)"
 

@@ -73,7 +73,7 @@ def test_a_folder_of_definitions_is_not_upgraded_and_it_is_said_what_is_missing(
     live = crd("v1", stored=["v1"])
     new = crd("v1", "v2", fields={"size": {"type": "integer"}, "fresh": {}})
     found = compare_crd(side(live, new, live, Place.FOLDER))
-    assert said(found) == [("BEHIND", "things.x.example lacks version v2 and v1 spec.fresh")]
+    assert said(found) == [("BEHIND", "things.x.example in the cluster lacks version v2 and v1 spec.fresh")]
     assert compare_crd(side(live, new, live)).said == ()
 
 
@@ -81,7 +81,7 @@ def test_what_a_definition_lacks_is_cut_with_a_number() -> None:
     live = crd("v1", stored=["v1"])
     fields = {"size": {"type": "integer"}, **{f"f{number}": {} for number in range(9)}}
     (one,) = compare_crd(side(None, crd("v1", fields=fields), live, Place.FOLDER)).said
-    assert one.text == "things.x.example lacks v1 spec.f0, v1 spec.f1, v1 spec.f2, v1 spec.f3 and 5 more"
+    assert one.text == "things.x.example in the cluster lacks v1 spec.f0, v1 spec.f1, v1 spec.f2, v1 spec.f3 and 5 more"
 
 
 def test_a_folder_whose_definition_is_not_in_the_cluster_is_not_installed_by_an_upgrade() -> None:
@@ -91,7 +91,10 @@ def test_a_folder_whose_definition_is_not_in_the_cluster_is_not_installed_by_an_
     assert said(found) == [("BEHIND", "things.x.example is not in the cluster")]
     unread = compare_crd(side(crd("v1"), crd("v1", "v2"), None, Place.FOLDER, unread=True))
     assert said(unread) == [
-        ("BEHIND", "things.x.example lacks version v2 (if it is still the old chart's: it could not be read)")
+        (
+            "BEHIND",
+            "things.x.example in the cluster lacks version v2 (if it is still the old chart's: it could not be read)",
+        )
     ]
     assert compare_crd(side(None, crd("v1"), None, Place.FOLDER, unread=True)).said == ()
 
@@ -99,7 +102,7 @@ def test_a_folder_whose_definition_is_not_in_the_cluster_is_not_installed_by_an_
 def test_other_differences_are_counted() -> None:
     live = crd("v1", fields={"size": {"type": "integer", "maximum": 3}}, stored=["v1"])
     found = compare_crd(side(live, crd("v1", fields={"size": {"type": "integer", "maximum": 5}}), live, Place.FOLDER))
-    assert said(found) == [("BEHIND", "things.x.example has 1 other difference")]
+    assert said(found) == [("BEHIND", "things.x.example in the cluster has 1 other difference")]
 
 
 @pytest.mark.parametrize("place", [Place.TEMPLATES, Place.FOLDER])

@@ -126,7 +126,7 @@ def test_what_is_off_demands_nothing_and_yet_its_keys_are_known(tmp_path: Path) 
     assert off.templates.reads(("mail", "from"))
     assert on.templates.reads(("db", "nameOf")), "a library reads the values of the chart around it"
     assert on.defaults == {"db": {"size": 3, "common": {"deep": 1}}, "mail": {"host": "x"}}
-    assert off.kept == {"db": {"size": 3, "common": {"deep": 1}}}
+    assert off.kept == {"db": {"size": 3, "common": {"deep": 1, "global": {}}, "global": {}}}, "as Helm keeps it"
 
 
 def test_the_schema_of_a_subchart_is_asked_and_may_not_lead_outside(tmp_path: Path) -> None:
