@@ -7,9 +7,11 @@ goes on with another version of the bot, does what was approved.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
-from bot.diff.migrations import MigrationNote, NoteStep
+from bot.diff.changelog import as_version
+from bot.diff.migrations import MigrationNote, NoteStep, version_of
 from bot.engine.contract import Json
 
 _LONGEST_TITLE = 80  # of a runbook's step
@@ -36,6 +38,24 @@ def steps(notes: Iterable[MigrationNote]) -> list[dict[str, Json]]:
                 | {key: value for key, value in more.items() if value is not None}
             )
     return found
+
+
+def database_reversible(notes: Sequence[MigrationNote], *, low: str, versions: Sequence[str]) -> bool | None:
+    """Whether the database can go back over these ``versions`` to ``low``; None where the notes do not say it of every step.
+
+    That nobody wrote anything down is no promise.
+    """
+    told = [(note, note.database) for note in notes if note.database is not None]
+    if any(not database.reversible for _, database in told):
+        return False
+    steps = [(as_version(one), as_version(other)) for one, other in pairwise((low, *versions))]
+    covered = [
+        one is not None
+        and other is not None
+        and any(version_of(note.from_) <= one and other <= version_of(note.to) for note, _ in told)
+        for one, other in steps
+    ]
+    return True if covered and all(covered) else None
 
 
 def _numbered(notes: Iterable[MigrationNote]) -> Iterator[tuple[MigrationNote, NoteStep, str]]:

@@ -28,6 +28,11 @@ _SAID_BY_ITS_SIGN = re.compile(r"^(\S+: )?BREAKING(?: CHANGE)?: ")
 _DECIDING = {RunState.PLANNING, RunState.AWAITING_APPROVAL, RunState.BLOCKED}
 _OUT = {RunState.BLOCKED, RunState.REJECTED, RunState.EXPIRED, RunState.CANCELLED}
 _FILE = "plan.json"
+_DATABASE = {
+    True: "the notes say that the database can go back",
+    False: "*the database cannot go back*, only its backup leads there",
+    None: "no notes say whether the database can go back",
+}
 
 
 def deciding(run: RunRecord) -> bool:
@@ -231,13 +236,10 @@ def _way_back(run: RunRecord) -> str:
     if not run.mutates or not isinstance(back, dict):
         return ""
     where = f"to revision {back.get('revision')} ({literal(cut(str(back.get('version')), 40))}) with one button"
-    reversible = facts.get("database_reversible")
     if isinstance(runs := facts.get("migrations"), list) and runs:
         named = ", ".join(literal(cut(str(one), 80)) for one in runs[:3])
         more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
         where += f"; what {named}{more} changes in the database stays"
-    if reversible is None:
+    if "database_reversible" not in facts or facts.get("no_database"):
         return f"↩️ *Back* {where}"
-    cannot = "*the database cannot go back*, only its backup leads there"
-    database = "no note says that the database cannot go back" if reversible else cannot
-    return f"↩️ *Back* {where}; {database}"
+    return f"↩️ *Back* {where}; {_DATABASE[facts['database_reversible']]}"

@@ -78,7 +78,9 @@ def _facts(changes: Changes) -> Facts:
         "changes": len(changes.told),
         "breaking": len(changes.breaking),
         "versions_between": list(changes.versions),
-        "database_reversible": all(note.database.reversible for note in changes.notes if note.database),
+        "database_reversible": migration_notes.database_reversible(
+            changes.notes, low=changes.low, versions=changes.versions
+        ),
     }
 
 

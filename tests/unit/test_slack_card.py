@@ -177,6 +177,21 @@ def test_counts_of_objects_and_the_way_back_are_on_a_waiting_card() -> None:
     assert "↩️ *Back* to revision 3 (0.2.0) with one button; *the database cannot go back*" in text
 
 
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"database_reversible": True}, "; the notes say that the database can go back"),
+        ({"database_reversible": None}, "; no notes say whether the database can go back"),
+        ({"database_reversible": None, "no_database": True}, "with one button"),
+        ({}, "with one button"),
+    ],
+)
+def test_the_card_promises_of_the_database_what_notes_say_and_no_more(facts: dict[str, Any], said: str) -> None:
+    text = shown(card(a_run(plan=plan(**facts))))
+    line = next(line for line in text.splitlines() if "↩️ *Back*" in line)
+    assert line.endswith(said)
+
+
 def test_breaking_changes_stand_before_the_other_warnings() -> None:
     findings = (
         FindingRecord("c", "warning", "deprecated"),
