@@ -25,7 +25,9 @@ from runbooks.text import counted, listed
 
 WHAT = "Custom resource definitions"
 MOST = 6
-"""Findings of one kind on the card."""
+"""Findings of one definition on the card."""
+ROOM = 280
+"""Characters for the definitions in one sentence; a card takes 400 of it."""
 _LEVELS = {
     About.STORED: Level.BLOCKER,
     About.FIXED: Level.BLOCKER,
@@ -129,16 +131,20 @@ def _store_anew(change: CrdChange) -> str:
         )
     patch = f'{{"status":{{"storedVersions":["{both[-1]}"]}}}}'
     return (
-        f"Make {both[-1]} the stored version of the cluster's definition, store the objects anew (`kubectl get {change.name} "
-        "-A -o yaml | kubectl replace -f -`), then say so: "
-        f"`kubectl patch crd {change.name} --subresource=status --type=merge -p '{patch}'`."
+        f"Make {both[-1]} the stored version, store them anew (`kubectl get {change.name} -A -o yaml | kubectl replace -f -`), "
+        f"then `kubectl patch crd {change.name} --subresource=status --type=merge -p '{patch}'`."
     )
 
 
 def _apply(behind: Sequence[str], command: str, *, refused: bool) -> Iterable[Finding]:
     """All of them in one finding, for one command applies all of them. ``refused``: not as long as a version is stored."""
-    more = f"; {len(behind) - MOST} more in crds.diff in the thread" if len(behind) > MOST else ""
-    text = f"Helm does not upgrade a chart's crds/ folder: {'; '.join(behind[:MOST])}{more}."
+    shown = list(behind[:1])
+    for one in behind[1:]:
+        if sum(map(len, shown)) + len(one) > ROOM:
+            break
+        shown.append(one)
+    more = f"; {len(behind) - len(shown)} more, in crds.diff in the thread" if len(behind) > len(shown) else ""
+    text = f"Helm does not upgrade a chart's crds/ folder: {'; '.join(shown)}{more}."
     first = ", once the objects are stored in another version" if refused else ""
     yield Finding(Level.WARNING, redact(text), f"Before the upgrade{first}: `{command}`", str(About.BEHIND))
 

@@ -122,7 +122,7 @@ def test_what_is_off_demands_nothing_and_yet_its_keys_are_known(tmp_path: Path) 
     assert off.templates is not None
     assert [".".join(one.path) for one in on.templates.demands] == ["db.size", "mail.from"]
     assert [".".join(one.path) for one in off.templates.demands] == ["db.size"]
-    assert (on.templates.drawing, off.templates.drawing) == ({"charts/mail/templates/m.yaml"}, set())
+    assert (on.templates.drawing, off.templates.drawing) == (frozenset({"charts/mail/templates/m.yaml"}), frozenset())
     assert off.templates.reads(("mail", "from"))
     assert on.templates.reads(("db", "nameOf")), "a library reads the values of the chart around it"
     assert on.defaults == {"db": {"size": 3, "common": {"deep": 1}}, "mail": {"host": "x"}}
