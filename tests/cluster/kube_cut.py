@@ -1,4 +1,4 @@
-"""A TCP relay before the API server that can be cut and mended, as if the server were away."""
+"""A TCP relay before the API server that can be cut, mended and slowed down, as if the server were away or overloaded."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from yarl import URL
 
 
 class Relay:
-    """``kubeconfig`` leads through the relay; ``cut`` drops every connection and refuses new ones."""
+    """``kubeconfig`` leads through the relay; ``cut`` drops every connection and refuses new ones.
+
+    While ``prompt`` is not set, answers are held back.
+    """
 
     def __init__(self, upstream: URL) -> None:
         self._upstream = upstream
         self._server: asyncio.Server | None = None
         self._port = 0
         self._open: set[asyncio.Task[None]] = set()
+        self.prompt = asyncio.Event()
+        self.prompt.set()
 
     @classmethod
     @asynccontextmanager
@@ -52,7 +57,10 @@ class Relay:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection(self._upstream.host, self._upstream.port)
         try:
-            both = [asyncio.create_task(_pump(reader, up_writer)), asyncio.create_task(_pump(up_reader, writer))]
+            both = [
+                asyncio.create_task(_pump(reader, up_writer)),
+                asyncio.create_task(_pump(up_reader, writer, when=self.prompt)),
+            ]
             try:
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -75,7 +83,11 @@ def _lead(kubeconfig: Path, copy: Path, to: str | None) -> URL:
     return before
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, when: asyncio.Event | None = None
+) -> None:
     while chunk := await reader.read(1 << 16):
+        if when is not None:
+            await when.wait()
         writer.write(chunk)
         await writer.drain()
