@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from typing import Any
 
+from bot.engine.parts import without_parts
 from bot.redaction import redact_values
 from bot.store.records import FindingRecord, PlanRecord, RunRecord
 
@@ -46,7 +47,7 @@ def document(run: RunRecord, plan: PlanRecord) -> dict[str, Any]:
             }
             for finding in plan.findings
         ],
-        "facts": dict(plan.facts),
+        "facts": without_parts(plan.facts),
     }
 
 

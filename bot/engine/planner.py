@@ -20,6 +20,7 @@ from typing import Any
 
 from bot.engine.clients import TargetClients
 from bot.engine.contract import Check, CheckResult, Finding, Level, PlanContext, Runbook, RunInfo, Shared
+from bot.engine.parts import changed as changed_parts
 from bot.errors import UNSEEN, BotError, Evidence
 from bot.fingerprints import OTHER_KEY, other_key
 from bot.settings import Configuration, Target
@@ -144,21 +145,23 @@ def digest_of(run: RunRecord, bindings: Mapping[str, str]) -> str:
 def differences(old: PlanRecord, new: PlanRecord) -> list[str]:
     """What changed between two plans, a few words a part; empty when the approval still holds.
 
-    A digest tells a person nothing, so a part that is bound by one is only named.
+    A digest tells a person nothing, so what is bound by one is named, with the parts that differ.
     """
     names = sorted(old.bindings.keys() | new.bindings.keys())
     pairs = {name: (old.bindings.get(name), new.bindings.get(name)) for name in names}
     renewed = any(other_key(before, now) for before, now in pairs.values())
     changed = [
-        _difference(name, before or "nothing", now or "nothing")
+        _difference(name, before or "nothing", now or "nothing", changed_parts(name, old.facts, new.facts))
         for name, (before, now) in pairs.items()
         if before != now and not other_key(before, now)
     ]
     return [*changed, *([OTHER_KEY] if renewed else [])]
 
 
-def _difference(name: str, before: str, now: str) -> str:
-    return name if _DIGEST.search(before) or _DIGEST.search(now) else f"{name}: {_short(before)} → {_short(now)}"
+def _difference(name: str, before: str, now: str, parts: str) -> str:
+    if _DIGEST.search(before) or _DIGEST.search(now):
+        return f"{name} ({parts})" if parts else name
+    return f"{name}: {_short(before)} → {_short(now)}"
 
 
 def _recorded(check: str, finding: Finding, overridable: Mapping[str, str]) -> FindingRecord:

@@ -6,10 +6,11 @@ Helm's own dry run does not ask the API server whether it would take the objects
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from bot.diff import manifests
 from bot.engine.contract import CheckResult, Finding, Level, PlanContext
+from bot.engine.parts import parts
 from bot.errors import BotError, Evidence
 from bot.helm.failures import ReleasePending, RenderFailed, ValuesRefused
 from bot.helm.flags import dialect
@@ -51,6 +52,9 @@ class ManifestsDryRun:
             _rehearsed(context, objects, server_side=server_side), _compared(context, objects)
         )
         numbers = found.numbers
+        bound = await asyncio.to_thread(_bound, context, objects, unsteady)
+        marks = [(_named(one), one) for one in bound]
+        named = await asyncio.to_thread(parts, "manifest", marks, context.clients.fingerprints.mark)
         refused = {one.subject for one in tried if one.code == "dry_run.immutable"}
         differ = (one for one in found.findings if not (one.code == REPLACED and one.subject in refused))
         return CheckResult(
@@ -61,9 +65,10 @@ class ManifestsDryRun:
                 "objects_removed": numbers["removed"],
                 "objects_drifted": numbers["drifted"],
                 "server_side": context.target.server_side_apply,
+                **named,
             },
             bindings={
-                "manifest": await asyncio.to_thread(_digest, context, objects, unsteady),
+                "manifest": await asyncio.to_thread(context.clients.fingerprints.digest, bound),
                 "apply mode": "server-side" if server_side else "client-side",
             },
             files=(Evidence("manifests.diff", found.text),) if found.text else (),
@@ -103,9 +108,13 @@ async def _compared(context: PlanContext, objects: Objects) -> tuple[Unsteady, C
     return unsteady, found
 
 
-def _digest(context: PlanContext, objects: Objects, unsteady: Unsteady) -> str:
-    namespace = context.target.namespace
-    return context.clients.fingerprints.digest(manifests.steady(objects.new, unsteady.drawn, namespace=namespace))
+def _bound(context: PlanContext, objects: Objects, unsteady: Unsteady) -> list[Any]:
+    """What the approval is bound to, object by object."""
+    return manifests.steady(objects.new, unsteady.drawn, namespace=context.target.namespace)
+
+
+def _named(obj: Any) -> str:
+    return f"{obj.get('kind')}/{(obj.get('metadata') or {}).get('name')}"
 
 
 def _left_out(given: Given) -> tuple[Finding, ...]:

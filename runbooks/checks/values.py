@@ -17,6 +17,7 @@ from bot.diff.schema_changes import compare_schemas
 from bot.diff.unified import values_text
 from bot.diff.values import ABSENT, dotted
 from bot.engine.contract import CheckResult, Finding, PlanContext
+from bot.engine.parts import parts
 from bot.errors import BotError, Evidence
 from bot.helm.charts import PulledChart
 from bot.helm.failures import RenderFailed, ValuesRefused
@@ -70,10 +71,16 @@ class ValuesCompare:
                 "values_digest": final.digest,
                 "values_changed": len(effective),
                 "missing_values": [one.as_fact() for one in missing],
+                **parts("values", _leaves(final), context.clients.fingerprints.mark),
             },
             bindings={"values": final.digest},
             files=(Evidence("values.diff", text),) if text else (),
         )
+
+
+def _leaves(final: FinalValues) -> list[tuple[str, Any]]:
+    """Each value that is set, by its path."""
+    return [(one.dotted, one.new) for one in diff_values.compare({}, final.values)]
 
 
 async def _stopped(

@@ -42,7 +42,7 @@ async def test_a_changed_values_file_voids_the_approval(start: Start, values: Pa
     world = await start(target={"values": [str(values)]})
     card = await world.planned("upgrade 0.2.1")
     await asyncio.to_thread(values.write_text, "aeterna: {logging: {level: debug}}\n", encoding="utf-8")
-    void = await _void(world, card, "values")
+    void = await _void(world, card, "manifest (ConfigMap/aeterna", "values (aeterna.logging.level)")
     await _approved_anew(world, void)
     assert "level: debug" in await world.helm("get", "values", "aeterna")
 
@@ -53,7 +53,7 @@ async def test_a_chart_that_was_published_anew_voids_the_approval(start: Start) 
     line = "  AETERNA_DEPLOYMENT_MODE:"
     more = Edit("templates/aeterna/configmap.yaml", line, f'  AETERNA_QUIETLY: "changed"\n{line}')
     world.charts.add("0.2.1", edits=[more])
-    void = await _void(world, card, "chart digest")
+    void = await _void(world, card, "chart digest", "manifest (ConfigMap/aeterna")
     await _approved_anew(world, void)
     assert "AETERNA_QUIETLY" in await world.helm("get", "manifest", "aeterna")
 
