@@ -45,13 +45,13 @@ class UnlockTarget:
             text = f"Revision {current.revision} is {current.status.value}: the release is not stuck, there is nothing to unlock."
             return CheckResult((Finding(Level.BLOCKER, text, "", NOT_STUCK),), facts, bindings)
         found = await signs(context.clients.cluster, current, choice.known, now=self._now(), at_work=self._at_work)
-        findings = [_stuck(current, found), *_life(found)]
         way = choice.way
+        findings = [_stuck(current, way.target if way else None, found), *_life(found)]
         if current.status is Status.PENDING_INSTALL or way is None:
             return CheckResult((*findings, _no_way(current, context)), facts, bindings)
         target = way.target
         return CheckResult(
-            findings=(*findings, *_way_out(current, target, choice)),
+            findings=(*findings, *_other_way(current, target, choice)),
             facts={
                 **facts,
                 "target_revision": target.revision,
@@ -63,9 +63,15 @@ class UnlockTarget:
         )
 
 
-def _stuck(current: StoredRelease, found: Signs) -> Finding:
+def _stuck(current: StoredRelease, target: StoredRelease | None, found: Signs) -> Finding:
+    """What is stuck, since when, by whom, and what ends it."""
     text = f"Revision {current.revision} ({chart_version(current)}) is {current.status.value} {spoken(found.age)}. {found.maker}"
-    return Finding(Level.WARNING, text, "", STUCK, f"revision {current.revision}")
+    way_out = ""
+    if target is not None and current.status is not Status.PENDING_INSTALL:
+        way_out = (
+            f"`helm rollback` to {target.revision} ({chart_version(target)}), the last that was deployed, ends it."
+        )
+    return Finding(Level.WARNING, text, way_out, STUCK, f"revision {current.revision}")
 
 
 def _life(found: Signs) -> list[Finding]:
@@ -88,10 +94,9 @@ def _life(found: Signs) -> list[Finding]:
     return said
 
 
-def _way_out(current: StoredRelease, target: StoredRelease, choice: Choice) -> list[Finding]:
-    number, version = target.revision, chart_version(target)
-    text = f"The way out: `helm rollback` to {number} ({version}), the last that was deployed."
-    said = [Finding(Level.INFO, text, "", STUCK)]
+def _other_way(current: StoredRelease, target: StoredRelease, choice: Choice) -> list[Finding]:
+    """What was cut off may have been a rollback that somebody still wants."""
+    number, said = target.revision, []
     aim = revisions.rolled_back_to(current.as_revision())
     if current.status is Status.PENDING_ROLLBACK and aim is not None and aim != number and aim in choice.by_number:
         text = f"Somebody was going back from {number} to {aim} ({chart_version(choice.by_number[aim])}) when it was cut off."
