@@ -20,11 +20,11 @@ from bot.errors import BotError
 from bot.kube.cluster import Cluster
 from bot.kube.findings import KubeFinding, unseen
 from bot.kube.loss_reading import read_live
-from bot.kube.objects import ObjectRef, ref_of
+from bot.kube.objects import ref_of
 from bot.redaction import redact
 from runbooks.checks.findings import info
 from runbooks.checks.live import LiveObjects
-from runbooks.checks.objects import Json, Objects, told
+from runbooks.checks.objects import Objects, told
 from runbooks.text import counted, listed
 
 MOST_FIELDS = 3

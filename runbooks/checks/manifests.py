@@ -18,6 +18,7 @@ from bot.helm.models import StoredRelease
 from runbooks.checks.comparison import REPLACED, Comparison, compared
 from runbooks.checks.definitions import immutable_of
 from runbooks.checks.findings import blocker, not_done, refused_value, warning
+from runbooks.checks.live import LiveObjects, live_before
 from runbooks.checks.objects import Objects, Unsteady, base_of, objects_of, told, unsteady_of
 from runbooks.checks.refusals import MOST
 from runbooks.checks.rehearsal import Rehearsal
@@ -36,7 +37,7 @@ class ManifestsDryRun:
         reader = Reader(context)
         release = await reader.release()
         try:
-            objects = await objects_of(context)
+            objects, live = await asyncio.gather(objects_of(context), live_before(context))
         except RenderFailed as error:
             return CheckResult((blocker(error.message, error.way_out),), files=error.evidence)
         except ValuesRefused as error:
@@ -49,7 +50,7 @@ class ManifestsDryRun:
             return not_done(Level.BLOCKER, "Rendering the chart", error)
         server_side = await _server_side(context, release)
         tried, (unsteady, found) = await asyncio.gather(
-            _rehearsed(context, objects, server_side=server_side), _compared(context, objects)
+            _rehearsed(context, objects, server_side=server_side), _compared(context, objects, live)
         )
         numbers = found.numbers
         bound = await asyncio.to_thread(_bound, context, objects, unsteady)
@@ -94,7 +95,7 @@ async def _rehearsed(context: PlanContext, objects: Objects, *, server_side: boo
     return tuple(tried)
 
 
-async def _compared(context: PlanContext, objects: Objects) -> tuple[Unsteady, Comparison]:
+async def _compared(context: PlanContext, objects: Objects, live: LiveObjects) -> tuple[Unsteady, Comparison]:
     """The comparison with what is there, and what of the new manifest is drawn anew each time and so compares with nothing."""
     unsteady, immutable = await asyncio.gather(unsteady_of(context), immutable_of(context))
     found = await compared(
@@ -104,6 +105,7 @@ async def _compared(context: PlanContext, objects: Objects) -> tuple[Unsteady, C
         fingerprint=Reader(context).fingerprint,
         drawn=unsteady.drawn or {},
         immutable=immutable,
+        known=live,
     )
     return unsteady, found
 
