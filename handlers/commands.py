@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bot.engine.desk import Ask, Desk
+from bot.engine.asking import Ask
+from bot.engine.desk import Desk
 from bot.engine.offers import OfferKind
 from bot.errors import Refused, UserMistake
 from bot.settings import Configuration, Permission

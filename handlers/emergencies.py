@@ -10,7 +10,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from bot.engine.desk import Ask, Desk
+from bot.engine.asking import Ask
+from bot.engine.desk import Desk
 from bot.engine.offers import DISABLE, OfferKind, plan_mark
 from bot.errors import BotError, Refused, Temporary
 from bot.settings import Configuration, Target

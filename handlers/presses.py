@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from bot.engine.desk import Ask, Desk
+from bot.engine.asking import Ask
+from bot.engine.desk import Desk
 from bot.engine.offers import OfferKind, asking, deciding, offers
 from bot.errors import Refused
 from bot.settings import Configuration, Permission

@@ -8,46 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from rapidfuzz import process
-
 from bot.engine.approvers import confirmed_alone
-from bot.engine.contract import Runbook, Runbooks, as_typed
+from bot.engine.asking import Ask, new_run
+from bot.engine.contract import Runbooks, as_typed
 from bot.engine.offers import DISABLE, ROLLBACK, UPGRADE, optional, plan_mark, way_back
 from bot.errors import Refused, UserMistake
-from bot.settings import Configuration, Target
+from bot.settings import Configuration
 from bot.store import reading
 from bot.store.database import Database
-from bot.store.journal import Carries, Claim, Journal, NewRun, Stale, TargetHeld
+from bot.store.journal import Carries, Claim, Journal, Stale, TargetHeld
 from bot.store.records import Lane, RunRecord, RunState
 
 Json = Any
 Written = TypeVar("Written")
-_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # nothing that a tired eye confuses
 _LOOK = 0.1  # seconds
-
-
-@dataclass(frozen=True)
-class Ask:
-    """Somebody asks for a run. ``key`` comes from Slack's trigger: the same key twice is one run.
-
-    ``incident`` says that the channel is an incident channel of the target. ``dry_run`` ends after the plan. ``supplied``
-    are values for this run, by dotted path.
-    """
-
-    runbook: str
-    target: str
-    inputs: Mapping[str, str]
-    user: str
-    channel: str
-    key: str
-    incident: bool = False
-    dry_run: bool = False
-    supplied: Mapping[str, Json] = field(default_factory=dict)
 
 
 class Carrying(Protocol):
@@ -83,7 +60,7 @@ class Desk:
         if target is None:
             names = ", ".join(target.name for target in self._configuration.targets)
             raise UserMistake(f"There is no target {ask.target!r}.", way_out=f"Targets: {names}.")
-        new = self._new(ask, target)
+        new = new_run(ask, target, self.runbooks)
         known = await reading.run_by_key(self._database, ask.key)
         if known is not None:
             return known
@@ -248,7 +225,7 @@ class Desk:
         inputs = {"revision": str(back[0])}
         key = f"rollback-of:{run.id}"
         ask = Ask(ROLLBACK, run.target, inputs, user=user, channel=channel, key=key, incident=incident)
-        child = self._new(ask, target, parent=run.id)
+        child = new_run(ask, target, self.runbooks, parent=run.id)
         if run.state is RunState.NEEDS_ATTENTION:
             note = f"<@{user}> takes it back by run {child.id}."
             decided = self._journal.decide(run.id, user=user, state=RunState.FAILED, note=note, child=child)
@@ -303,50 +280,6 @@ class Desk:
         return await self._journal.run(run_id)
 
     # -- inside ---------------------------------------------------------------------------------------------
-
-    def _new(self, ask: Ask, target: Target, *, parent: str | None = None) -> NewRun:
-        text = self.runbooks.text(ask.runbook)
-        loaded = self.runbooks.parse(text)
-        policy = loaded.approval
-        if ask.dry_run and not loaded.mutates:
-            raise UserMistake(f"{as_typed(ask.runbook)} changes nothing anyway.", way_out="Leave out --dry-run.")
-        return NewRun(
-            id=new_id(),
-            key=ask.key,
-            target=ask.target,
-            runbook=ask.runbook,
-            runbook_text=text,
-            inputs=self._inputs(loaded, ask.inputs, target),
-            mutates=loaded.mutates,
-            requested_by=ask.user,
-            channel=ask.channel,
-            approvals_needed=policy.count if policy else 0,
-            exclude_requester=policy.exclude_requester if policy else False,
-            parent=parent,
-            pre_approved=parent is not None,
-            lane=loaded.lane,
-            dry_run=ask.dry_run,
-            incident=policy.incident if policy and ask.incident else None,
-            supplied=ask.supplied,
-        )
-
-    def _inputs(self, runbook: Runbook, given: Mapping[str, str], target: Target) -> dict[str, Json]:
-        """Validated by the library; components are those of the target, which the library does not know."""
-        there = f"{target.name} has {', '.join(f'`{name}`' for name in target.components)}."
-        wanted = [one.name for one in runbook.inputs if one.type == "component"]
-        try:
-            inputs = self.runbooks.inputs(runbook.name, given)
-        except UserMistake as mistake:
-            missing = any(not given.get(name) for name in wanted)
-            way_out = f"{mistake.way_out} {there}" if missing else mistake.way_out
-            raise UserMistake(mistake.message, way_out=way_out, evidence=mistake.evidence) from mistake
-        for name in wanted:
-            component = inputs.get(name)
-            if component is not None and component not in target.components:
-                near = process.extractOne(str(component)[:40], list(target.components), score_cutoff=50)
-                meant = f"Did you mean `{near[0]}`? " if near else ""
-                raise UserMistake(f"There is no component {str(component)[:40]!r}.", way_out=f"{meant}{there}")
-        return inputs
 
     async def _free(self, target: str, lane: Lane) -> None:
         """An emergency waits for no change, only for another emergency; a change for both."""
@@ -410,11 +343,6 @@ class Desk:
     @staticmethod
     def _digest(run: RunRecord) -> str:
         return run.plan.digest if run.plan else ""
-
-
-def new_id() -> str:
-    """A short id that can be typed on a phone: ``r-`` and six letters or digits."""
-    return "r-" + "".join(secrets.choice(_ALPHABET) for _ in range(6))
 
 
 def said(state: RunState) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bot.engine.approvers import confirmed_alone
+from bot.engine.asking import new_id
 from bot.engine.contract import Level, OnFailure, Runbook, Runbooks, Step, StepContext
-from bot.engine.desk import new_id
 from bot.engine.estimates import longest_step
 from bot.engine.offers import ROLLBACK, way_back
 from bot.engine.plandoc import plan_json
@@ -125,7 +125,10 @@ class Executor:
     async def _laid_out(self, run: RunRecord, runbook: Runbook, plan: PlanRecord) -> dict[str, Any]:
         """What will be done and how long that takes, for whoever approves it. No part of what the approval is bound to."""
         wanted = _wanted(run, runbook, plan)
-        facts: dict[str, Any] = {"steps": [step.title for step in wanted]}
+        facts: dict[str, Any] = {
+            "steps": [step.title for step in wanted],
+            "step_kinds": [step.kind.name for step in wanted],
+        }
         if runbook.mutates:
             past = await self._journal.past(run.target, *{step.kind.name for step in wanted})
             facts["longest_step"] = longest_step(wanted, past, self._configuration.engine.step_timeouts)

@@ -10,8 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
+from bot.engine.asking import Ask, new_id
 from bot.engine.clients import TargetClients
-from bot.engine.desk import Ask, Desk, new_id
+from bot.engine.desk import Desk
 from bot.engine.executor import Executor
 from bot.engine.leading import lead
 from bot.engine.planner import Planner

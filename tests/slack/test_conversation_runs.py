@@ -58,7 +58,9 @@ async def test_a_failure_shows_why_and_the_whole_log_in_the_thread(slack: SlackW
         assert card.buttons == ["Retry", "Roll back to 3 (0.2.0)", "Stop here", *emergencies]
         reply = await slack.wait_for("ops", lambda m: m.thread_ts == card.ts and "line 299" in everything(m))
         assert "&lt;!channel&gt;" in everything(reply)
-        with_file = await slack.wait_for("ops", lambda m: m.thread_ts == card.ts and bool(m.files))
+        with_file = await slack.wait_for(
+            "ops", lambda m: m.thread_ts == card.ts and any("log" in file["name"] for file in m.files)
+        )
         assert await slack.file_text(with_file.files[0]) == log
         bot.script.steps[1].failure = None
         await slack.click("alice", "ops", card.ts, "run_retry")
