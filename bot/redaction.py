@@ -82,6 +82,8 @@ _FOLDS = re.compile(r"\r?\n[-+ \t]*")
 _REFERENCE = re.compile(r"[a-z0-9]([-a-z0-9.]{0,60}[a-z0-9])?")
 _MAY_REFER = re.compile(r"(secrets?|credentials?)$", re.IGNORECASE)
 _DEEPEST = 3
+_NEXT_OBJECT = "\n\n# "
+_PIECE = 20_000
 _LONGEST = 2_000_000
 MOST_KNOWN = 4000
 
@@ -89,7 +91,7 @@ MOST_KNOWN = 4000
 def redact(text: str) -> str:
     """``text`` without the secrets that can be recognised in it: by shape, in URLs, after ``password:``; base64 too."""
     present = _present.get()
-    return present.text(text) if present else _redact(text, _DEEPEST)
+    return present.text(text) if present else _in_pieces(text)
 
 
 def redact_values(value: Any, *, name: str = "") -> Any:
@@ -153,7 +155,7 @@ class Redactor:
                 text = text.replace(secret, MASK)
         for pattern in self._patterns:
             text = pattern.sub(MASK, text)
-        return _redact(text, _DEEPEST)
+        return _in_pieces(text)
 
     def learn(self, value: Any) -> None:
         """Remembers every secret in values or objects: by the names of their keys, the data of Secrets, passwords in URLs."""
@@ -183,6 +185,22 @@ _present: ContextVar[Redactor | None] = ContextVar("redactor", default=None)
 
 
 # -- text ---------------------------------------------------------------------------------------------------
+
+
+def _in_pieces(text: str) -> str:
+    """``text`` redacted; a long difference of manifests object by object, for no pattern reaches from one into the next.
+
+    A search keeps every other thread waiting to its end, the event loop's too.
+    """
+    pieces, start = [], 0
+    while (end := text.find(_NEXT_OBJECT, start + _PIECE)) >= 0:
+        while end >= 0 and text.rfind("-----BEGIN", start, end) > text.rfind("-----END", start, end):
+            end = text.find(_NEXT_OBJECT, end + 1)  # not in the middle of a key
+        if end < 0:
+            break
+        pieces.append(_redact(text[start:end], _DEEPEST))
+        start = end
+    return "".join([*pieces, _redact(text[start:], _DEEPEST)])
 
 
 def _redact(text: str, depth: int) -> str:

@@ -279,9 +279,14 @@ class Writer:
         self, connection: AsyncConnection, run_id: str, channel: str, *, key: str, body: Mapping[str, Any]
     ) -> None:
         """A message into the thread of the run's card, once for each ``key``."""
+        await self._redacted_into_thread(connection, run_id, channel, key=key, body=redact_values(body))
+
+    async def _redacted_into_thread(
+        self, connection: AsyncConnection, run_id: str, channel: str, *, key: str, body: Mapping[str, Any]
+    ) -> None:
+        """As ``_into_thread``, with a body that was redacted already."""
         whole = f"run:{run_id}:{key}"
-        kind = OutboxKind.THREAD
-        await enqueue(connection, key=whole, kind=kind, channel=channel, run=run_id, body=redact_values(body))
+        await enqueue(connection, key=whole, kind=OutboxKind.THREAD, channel=channel, run=run_id, body=body)
 
     async def _renew_card(self, connection: AsyncConnection, run_id: str) -> None:
         key = f"run:{run_id}:card"
