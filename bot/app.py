@@ -158,7 +158,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Parts]:
             database=database,
             outbox=outbox,
             journal=journal,
-            desk=Desk(journal=journal, database=database, runbooks=runbooks, configuration=config),
+            desk=Desk(journal=journal, database=database, runbooks=runbooks, configuration=config, worker=worker),
             worker=worker,
             scheduler=scheduler,
             leases=Leases(database, owner=owner, length=config.engine.lease),

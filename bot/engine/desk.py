@@ -238,21 +238,14 @@ class Desk:
     async def make_permanent(self, run_id: str, *, user: str, key: str, channel: str) -> RunRecord:
         """Asks for an upgrade to the version that runs, with the values that switch the disabled component off."""
         run = await self._journal.run(run_id)
-        target = self._configuration.target(run.target)
-        name = str(run.inputs.get("component") or "")
-        component = target.components.get(name) if target else None
-        if run.runbook != DISABLE or component is None:
-            raise Refused(f"Run {run.id} has disabled no component that the target still has.")
-        if not component.permanent:
+        facts = run.plan.facts if run.plan else {}
+        version, supplied = facts.get("current_version"), facts.get("permanent")
+        if run.runbook != DISABLE or not version or not supplied:
             raise Refused(
-                f"The description of {name} does not say by which values the chart leaves it out.",
+                f"The plan of run {run.id} does not say by which values the chart leaves the component out.",
                 way_out="Put `permanent` into the component's description in the configuration.",
             )
-        version = run.plan.facts.get("current_version") if run.plan else None
-        if not version:
-            raise Refused("The plan does not say which version runs.", way_out="Ask for the upgrade by its version.")
         inputs = {"version": str(version)}
-        supplied = dict(component.permanent)
         return await self.ask(Ask(UPGRADE, run.target, inputs, user, channel, key, supplied=supplied))
 
     async def run(self, run_id: str) -> RunRecord:

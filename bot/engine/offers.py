@@ -168,11 +168,15 @@ def _undone(run: RunRecord) -> tuple[Offer, ...]:
     if run.runbook != DISABLE:
         return ()
     name = str(run.inputs.get("component") or "")
+    enable = _emergency(run, f"Enable {name}…", ENABLE)
+    facts = run.plan.facts if run.plan else {}
+    if not facts.get("permanent") or not facts.get("current_version"):
+        return (enable,)
     confirm = (
         f"Ask for an upgrade to the same chart version with {name} switched off? It is planned and approved as always."
     )
     permanent = Offer(OfferKind.PERMANENT, "Make it permanent", run.id, Permission.UPGRADE, confirm=confirm)
-    return (_emergency(run, f"Enable {name}…", ENABLE), permanent)
+    return (enable, permanent)
 
 
 def _cancel(run: RunRecord) -> Offer:

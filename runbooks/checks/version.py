@@ -33,7 +33,7 @@ class ChartVersionCheck:
         release = await reader.release()
         offered = await self._offered(reader)
         return CheckResult(
-            findings=tuple(_findings(chart, release, offered)),
+            findings=tuple(_findings(chart, release, offered, supplied=bool(context.run.supplied))),
             facts={
                 "new_version": chart.version,
                 "new_app_version": chart.app_version,
@@ -49,12 +49,16 @@ class ChartVersionCheck:
             return ()
 
 
-def _findings(chart: PulledChart, release: StoredRelease, offered: Sequence[ChartVersion]) -> list[Finding]:
+def _findings(
+    chart: PulledChart, release: StoredRelease, offered: Sequence[ChartVersion], *, supplied: bool
+) -> list[Finding]:
     new, current = chart.version, chart_version(release)
     first, last = as_version(current), as_version(new)
     if same_version(new, current):
         if release.status is Status.FAILED:
             return [warning(f"{new} was tried before and failed; this tries it again.")]
+        if supplied:
+            return [info(f"{new} is what runs now; only values change.")]
         return [blocker(f"{new} is what runs now.", "`versions` lists the others; `verify` proves that it is healthy.")]
     if first and last and last < first:
         return [

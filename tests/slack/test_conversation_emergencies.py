@@ -76,7 +76,7 @@ class Emergency(Script):
     def parse(self, text: str) -> Runbook:
         if not text.startswith("emergency-"):
             return super().parse(text)
-        facts = {"stops": self.stops, "current_version": "0.2.0"}
+        facts = {"stops": self.stops, "current_version": "0.2.0", "permanent": {"opal.enabled": False}}
         inputs = (Input("component", "component", required=True),) if text.endswith("able") else (Input("all", "bool"),)
         return Runbook(
             text,
