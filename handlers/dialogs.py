@@ -16,7 +16,7 @@ from bot.engine.desk import Desk
 from bot.engine.offers import OfferKind, plan_mark
 from bot.errors import BotError, Refused, Temporary, UserMistake
 from bot.settings import Configuration, Target
-from bot.slack import card, modal, words
+from bot.slack import card, modal, planned, words
 from bot.slack.markup import code, cut, literal, prose
 from bot.slack.modal import Field
 from bot.slack.render import Page, SlackMessage
@@ -168,6 +168,7 @@ class Dialogs:
             page.section(f"⛔ {prose(cut(finding.text, 400))}{about}")
         if len(left) > _LISTED:
             page.section(f"… and {words.count(len(left) - _LISTED, 'more blocker')}: `plan.json` in the card's thread.")
+        page.lines(planned.backups(run.plan.facts) if run.plan else [])
         page.small(
             "Your name and the reason stand on the card and in the audit trail. Approval is asked for as always."
         )

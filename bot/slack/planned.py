@@ -77,6 +77,7 @@ def show(page: Page, run: RunRecord, *, command: str, whole: bool) -> None:
     if whole or deciding(run):
         page.section(_objects(run.plan.facts))
         _findings(page, run, whole=whole, rest=rest)
+        page.lines(backups(run.plan.facts))
         if run.state is RunState.AWAITING_APPROVAL:
             page.lines([line for line in (_steps(run.plan.facts), _longest(run.plan.facts)) if line])
     elif any(finding.level != "info" for finding in run.plan.findings):
@@ -155,6 +156,31 @@ def _steps(facts: Mapping[str, Any]) -> str:
     wanted = facts.get("steps")
     titles = [literal(cut(str(title), 60)) for title in wanted] if isinstance(wanted, list) else []
     return f"*What will be done*\n{' → '.join(titles)}" if titles else ""
+
+
+def backups(facts: Mapping[str, Any]) -> list[str]:
+    """Of what the upgrade takes for good: what a step of this run backs up first, and what none does, with the reason."""
+    kinds, titles, lost = (facts.get(name) or [] for name in ("step_kinds", "steps", "loses"))
+    if not kinds or not lost:
+        return []
+    steps = dict(zip(kinds, titles, strict=False))
+    saved: dict[str, list[str]] = {}
+    unsaved: dict[str, list[str]] = {}
+    for one in lost:
+        name, kind = f"{one['kind']}/{one['name']}", str(one.get("backup") or "")
+        if kind in steps:
+            saved.setdefault(str(steps[kind]), []).append(name)
+        else:
+            reason = "this run makes no backup of it" if kind else str(one.get("unsaved") or "no step backs it up")
+            unsaved.setdefault(reason, []).append(name)
+    lines = [f"💾 *Backed up before*, by {literal(cut(title, 60))}: {_named(names)}" for title, names in saved.items()]
+    return lines + [f"🕳️ *Not backed up*: {_named(names)} ({prose(cut(why, 120))})" for why, names in unsaved.items()]
+
+
+def _named(names: Sequence[str]) -> str:
+    known = list(dict.fromkeys(names))
+    shown = ", ".join(code(cut(name, 120)) for name in known[:_LINES])
+    return shown if len(known) <= _LINES else f"{shown} and {len(known) - _LINES} more ({_FILE} in the thread)"
 
 
 def _longest(facts: Mapping[str, Any]) -> str:

@@ -14,8 +14,10 @@ from bot.kube.findings import KubeFinding
 from bot.kube.holdings import Taken
 from bot.kube.loss import LossFinding
 from bot.kube.loss_reading import find_losses
+from bot.settings import Target
 from runbooks.checks.findings import info
 from runbooks.checks.objects import objects_of, told, without_objects
+from runbooks.steps.backup import saved_by
 
 WHAT = "Loss of data"
 
@@ -28,7 +30,8 @@ class DataLoss:
     async def check(self, context: PlanContext) -> CheckResult:
         """Binds the approval to what would be lost: whoever accepts that has accepted nothing else.
 
-        ``loses`` lists each object that is deleted with its data, each claim with its size and volume.
+        ``loses`` lists each object that is deleted with its data, each claim with its size and volume, and which step kind's
+        ``backup`` holds that data, or why none does (``unsaved``).
         """
         try:
             objects = await objects_of(context)
@@ -37,24 +40,26 @@ class DataLoss:
             )
         except BotError as error:
             return without_objects(WHAT, error)
-        losses = [_loss(one, taken) for one in found for taken in _lost(one)]
+        losses = [_loss(one, taken, context.target) for one in found for taken in _lost(one)]
         blocked = [one.subject for one in found if one.level == "blocker"]
         named = [[one["because_of"], one["kind"], one["namespace"], one["name"]] for one in losses]
         findings = told(found) or (info("No data would be lost."),)
         return CheckResult(
-            findings, facts={"loses": losses}, bindings={"data lost": digest([blocked, named]) if blocked else "none"}
+            findings,
+            facts={"loses": losses},
+            bindings={"data lost": digest([blocked, named]) if blocked or named else "none"},
         )
 
 
 def _lost(finding: KubeFinding) -> list[Taken]:
-    """What a blocker takes for good; what a warning is about stays somewhere."""
-    if not isinstance(finding, LossFinding) or finding.level != "blocker":
+    """What is taken for good, by a blocker or, such as a Secret that may have been generated, by a warning."""
+    if not isinstance(finding, LossFinding):
         return []
     return [one for one in finding.takes if one.fate == "lost"]
 
 
-def _loss(finding: KubeFinding, taken: Taken) -> dict[str, Any]:
-    return {
+def _loss(finding: KubeFinding, taken: Taken, target: Target) -> dict[str, Any]:
+    lost = {
         "because_of": finding.subject,
         "kind": taken.ref.kind,
         "namespace": taken.ref.namespace,
@@ -63,3 +68,5 @@ def _loss(finding: KubeFinding, taken: Taken) -> dict[str, Any]:
         "volume": taken.volume,
         "reclaim_policy": taken.reclaim,
     }
+    backup, unsaved = saved_by(lost, target)
+    return {**lost, "backup": backup, "unsaved": unsaved}

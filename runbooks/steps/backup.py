@@ -17,11 +17,37 @@ from bot.kube.events import events_of
 from bot.kube.objects import ObjectRef
 from bot.services.cnpg import API, BackupResult, CloudNativePG
 from bot.services.qdrant import QdrantClient, Snapshot
+from bot.settings import Target
 from runbooks.steps.common import Params
-from runbooks.text import counted, lasted, size
+from runbooks.text import counted, lasted, listed, size
 
 RUN_LABEL = "aeterna-bot/run"
 MOST_ATTEMPTS = 20
+
+
+def saved_by(lost: Mapping[str, Any], target: Target) -> tuple[str, str]:
+    """The step kind whose backup holds the data of something that a plan ``loses``; or, without one, why no backup does.
+
+    Qdrant writes its snapshots beside its data (its ``storage.snapshots_path``), so they go with the claim.
+    """
+    cause, _, name = str(lost["because_of"]).partition("/")
+    if lost["kind"] == "Secret":
+        return "", "no backup holds a Secret"
+    if cause == "Cluster" and target.database.kind == "cnpg" and target.database.cluster in (None, name):
+        return PostgresBackup.name, ""
+    if cause == "StatefulSet" and target.vector_store.kind == "qdrant" and name == _qdrant(target):
+        return "", "Qdrant's snapshots lie on the volume that goes"
+    return "", "no step backs it up"
+
+
+def _saved(context: StepContext, kind: str) -> list[str]:
+    """What this run deletes, and the backup of this kind of step holds."""
+    lost = [one for one in context.plan.get("loses") or () if saved_by(one, context.target)[0] == kind]
+    return list(dict.fromkeys(f"{one['kind']}/{one['name']}" for one in lost))
+
+
+def _qdrant(target: Target) -> str:
+    return target.vector_store.service or f"{target.release}-qdrant"
 
 
 class PostgresBackup:
@@ -82,16 +108,19 @@ class PostgresBackup:
             raise
         if found is None or not found.completed:
             raise Permanent(f"Backup {name} is not there in full after it was reported as completed.")
-        return _made(found, str(intent["cluster"]))
+        return _made(found, str(intent["cluster"]), _saved(context, self.name))
 
     async def reconcile(self, context: StepContext, params: Params, intent: Facts) -> Reconciled:
         """A backup that goes on is waited for by ``run``, which makes no second one."""
         found = await CloudNativePG(context.clients.cluster).get_backup(context.target.namespace, str(intent["backup"]))
-        return Done(_made(found, str(intent["cluster"]))) if found is not None and found.completed else NotStarted()
+        if found is None or not found.completed:
+            return NotStarted()
+        return Done(_made(found, str(intent["cluster"]), _saved(context, self.name)))
 
 
-def _made(found: BackupResult, cluster: str) -> Outcome:
+def _made(found: BackupResult, cluster: str, saved: list[str]) -> Outcome:
     took = f" in {lasted(found.stopped_at - found.started_at)}" if found.started_at and found.stopped_at else ""
+    holds = f" It holds the data of what this run deletes: {listed(saved)}." if saved else ""
     lines = [
         f"cluster   {cluster}",
         f"method    {found.method}",
@@ -101,8 +130,14 @@ def _made(found: BackupResult, cluster: str) -> Outcome:
         f"WAL       {found.begin_wal or '–'} to {found.end_wal or '–'}",
     ]
     return Outcome(
-        summary=f"Backup {found.name} of {cluster} completed{took}.",
-        facts={"backup": found.name, "backup_id": found.backup_id, "end_wal": found.end_wal, "cluster": cluster},
+        summary=f"Backup {found.name} of {cluster} completed{took}.{holds}",
+        facts={
+            "backup": found.name,
+            "backup_id": found.backup_id,
+            "end_wal": found.end_wal,
+            "cluster": cluster,
+            "saved": saved,
+        },
         evidence=(Evidence(f"Backup {found.name}", "\n".join(lines)),),
     )
 
@@ -174,7 +209,7 @@ class QdrantSnapshot:
     async def _pods(self, context: StepContext) -> list[str]:
         """The ready pods behind the service: a snapshot is one node's."""
         target = context.target
-        service = target.vector_store.service or f"{target.release}-qdrant"
+        service = _qdrant(target)
         slices = await context.clients.cluster.list(
             "discovery.k8s.io/v1", "EndpointSlice", target.namespace, f"kubernetes.io/service-name={service}"
         )

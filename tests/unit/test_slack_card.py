@@ -192,6 +192,31 @@ def test_the_card_promises_of_the_database_what_notes_say_and_no_more(facts: dic
     assert line.endswith(said)
 
 
+def test_what_is_lost_is_named_with_the_step_that_backs_it_up_or_why_none_does() -> None:
+    def lost(name: str, backup: str = "", unsaved: str = "") -> dict[str, str]:
+        kind, _, name = name.partition("/")
+        return {"because_of": "it", "kind": kind, "name": name, "backup": backup, "unsaved": unsaved}
+
+    facts = {
+        "steps": ["Back up PostgreSQL", "Upgrade with Helm"],
+        "step_kinds": ["postgres.backup", "helm.upgrade"],
+        "loses": [
+            lost("Cluster/pg", "postgres.backup"),
+            lost("PersistentVolumeClaim/pg-1", "postgres.backup"),
+            lost("Dragonfly/cache", unsaved="no step backs it up"),
+            lost("Secret/keys", unsaved="no backup holds a Secret"),
+        ],
+    }
+    text = shown(card(a_run(plan=plan(**facts))))
+    assert "💾 *Backed up before*, by Back up PostgreSQL: `Cluster/pg`, `PersistentVolumeClaim/pg-1`" in text
+    assert "🕳️ *Not backed up*: `Dragonfly/cache` (no step backs it up)" in text
+    assert "🕳️ *Not backed up*: `Secret/keys` (no backup holds a Secret)" in text
+    without = {**facts, "steps": ["Upgrade with Helm"], "step_kinds": ["helm.upgrade"]}
+    text = shown(card(a_run(plan=plan(**without))))
+    assert "💾" not in text
+    assert "`Cluster/pg`, `PersistentVolumeClaim/pg-1` (this run makes no backup of it)" in text
+
+
 def test_breaking_changes_stand_before_the_other_warnings() -> None:
     findings = (
         FindingRecord("c", "warning", "deprecated"),
