@@ -19,6 +19,7 @@ from runbooks.checks.loss import DataLoss
 from runbooks.checks.manifests import ManifestsDryRun
 from runbooks.checks.migrations import Migrations
 from runbooks.checks.release import HelmRelease
+from runbooks.checks.restart import RestartPlan
 from runbooks.checks.rollback import RollbackTarget
 from runbooks.checks.staying import RollbackStays
 from runbooks.checks.unlock import UnlockTarget
@@ -31,6 +32,7 @@ from runbooks.steps.differences import ChangelogReport, DiffReport
 from runbooks.steps.history import HistoryReport
 from runbooks.steps.leftovers import RollbackLeftovers
 from runbooks.steps.reports import StatusReport, VersionsReport
+from runbooks.steps.restart import ComponentsRestart
 from runbooks.steps.rollback import HelmRollback
 from runbooks.steps.rollout import RolloutWatch
 from runbooks.steps.tests import HelmTest
@@ -82,6 +84,7 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         HoldPlan(),
         RestorePlan(),
         HeldDown(),
+        RestartPlan(),
     )
     steps: Iterable[StepKind[Any]] = (
         PostgresBackup(),
@@ -96,6 +99,7 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         VerifyRelease(),
         ComponentsHold(),
         ComponentsRestore(),
+        ComponentsRestart(),
         StatusReport(),
         HistoryReport(),
         VersionsReport(),

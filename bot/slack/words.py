@@ -10,6 +10,7 @@ RUNBOOKS: Mapping[str, tuple[str, str]] = {
     "upgrade": ("🚀", "Upgrade"),
     "rollback": ("↩️", "Roll back"),
     "unlock": ("🔓", "Unlock"),
+    "recover-restart": ("🔁", "Restart"),
     "verify": ("🩺", "Verify"),
     "status": ("📋", "Status of"),
     "history": ("🕘", "History of"),
