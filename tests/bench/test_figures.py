@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from pathlib import Path
+
 import pytest
 
+from tests.bench import ticking
 from tests.bench.figures import Figure, compared
 
 
@@ -46,3 +51,22 @@ def test_medians_are_compared_so_one_bad_moment_does_not_count() -> None:
 
 def test_large_numbers_have_no_exponent() -> None:
     assert "ours=12346s" in str(Figure("long", 12345.6, None, 20000, "most", "s"))
+
+
+def test_longest_gap_is_the_longest_of_those_that_ended_in_the_time_asked_for() -> None:
+    ticks = "10.000 0.9000\n11.000 0.0200\n12.500 0.0410\n14.000 0.7000\n"
+    assert ticking.longest(ticks, since=10.5, until=13.0) == 0.041
+    assert ticking.longest(ticks, since=20.0, until=21.0) == 0.0
+
+
+async def test_clock_notes_that_something_held_up_the_event_loop(tmp_path: Path) -> None:
+    file = tmp_path / ticking.FILE
+    clock = asyncio.create_task(ticking.tick(file))
+    await asyncio.sleep(0)
+    began = time.time()
+    busy_until = time.thread_time() + 0.05
+    while time.thread_time() < busy_until:
+        pass
+    await asyncio.sleep(2 * ticking.EVERY)
+    clock.cancel()
+    assert ticking.longest(file.read_text(), since=began, until=time.time()) >= ticking.NOTED
