@@ -156,6 +156,9 @@ class House:
         assert self.upgraded is not None
         await self.slack.click("alice", "ops", self.upgraded, "run_roll_back", wait_for_ack=False)
 
+    async def asks_to_unlock(self) -> None:
+        await self.slack.command("carol", "ops", "unlock", wait_for_ack=False)
+
     async def begin(self) -> Story:
         """What is there now, before somebody asks."""
         runs = await self.runs()
@@ -229,6 +232,19 @@ class House:
         """The release's revisions, oldest first."""
         found = self.ground.api.get(f"/api/v1/namespaces/{self.namespace}/secrets?labelSelector=owner%3Dhelm")["items"]
         return sorted((_revision(secret) for secret in found), key=lambda one: one.number)
+
+    def leave_pending(self) -> None:
+        """A revision more, as a helm leaves it that was killed in the middle of an upgrade."""
+        path = f"/api/v1/namespaces/{self.namespace}/secrets"
+        newest = max(self.ground.api.get(f"{path}?labelSelector=owner%3Dhelm")["items"], key=_number)
+        content, number = _content(newest), _number(newest) + 1
+        content["version"] = number
+        content["info"] |= {"status": "pending-upgrade", "description": "Preparing upgrade"}
+        packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(content).encode()))).decode()
+        labels = {**newest["metadata"]["labels"], "status": "pending-upgrade", "version": str(number)}
+        name = f"{newest['metadata']['name'].rpartition('.v')[0]}.v{number}"
+        secret = {"metadata": {"name": name, "labels": labels}, "type": newest["type"], "data": {"release": packed}}
+        self.ground.api.call("POST", path, {"apiVersion": "v1", "kind": "Secret", **secret})
 
     def new_revisions(self, story: Story) -> list[Revision]:
         known = {one.number for one in story.revisions}
@@ -407,6 +423,15 @@ def _waits(pod: Mapping[str, Any]) -> bool:
     return bool(pod["status"].get("containerStatuses")) and "deletionTimestamp" not in pod["metadata"]
 
 
+def _number(secret: Mapping[str, Any]) -> int:
+    return int(secret["metadata"]["labels"]["version"])
+
+
+def _content(secret: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(secret["data"]["release"]))))
+    return found
+
+
 def _revision(secret: Mapping[str, Any]) -> Revision:
-    stored = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(secret["data"]["release"]))))
+    stored = _content(secret)
     return Revision(int(stored["version"]), str(stored["info"]["status"]), str(stored["chart"]["metadata"]["version"]))

@@ -1,4 +1,4 @@
-"""The two stories that are told again and again: an upgrade, and its way back, each with a look at its end."""
+"""The stories that are told again and again: an upgrade, its way back, an unlock, each with a look at its end."""
 
 from __future__ import annotations
 
@@ -22,4 +22,14 @@ async def take_back(house: House) -> None:
     run = await house.ended_well(story, OLD)
     assert run.parent is not None
     assert [one.state for one in await house.runs() if one.id == run.parent] == ["rolled_back"]
+    house.upgraded = None
+
+
+async def unlock(house: House) -> None:
+    """Somebody's helm died in the middle of an upgrade; on call frees the release."""
+    await house.at_old()
+    house.leave_pending()
+    story = await house.begin()
+    await house.see_through(story, house.asks_to_unlock)
+    await house.ended_well(story, OLD)
     house.upgraded = None

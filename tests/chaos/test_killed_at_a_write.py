@@ -1,11 +1,11 @@
-"""SIGKILL right before and right after every write of the journal, of an upgrade and of its way back."""
+"""SIGKILL right before and right after every write of the journal, of an upgrade, of its way back, and of an unlock."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.chaos.conftest import Estate
-from tests.chaos.stories import take_back, upgrade
+from tests.chaos.stories import take_back, unlock, upgrade
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -44,9 +44,28 @@ ROLLBACK = (
     "end_step test",
     "begin_step verify",
     "end_step verify",
+    "begin_step leftovers",
+    "end_step leftovers",
     "mark_rolled_back",
     "move succeeded",
 )
+UNLOCK = (
+    "create",
+    "claim planning",
+    "save_plan awaiting_approval",
+    "approve",
+    "claim running",
+    "lay_out",
+    "begin_step unlock",
+    "end_step unlock",
+    "begin_step rollout",
+    "end_step rollout",
+    "begin_step verify",
+    "end_step verify",
+    "move succeeded",
+)
+OWN = ("begin_step unlock", "end_step unlock")
+"""The writes of an unlock that an upgrade and its way back do not have: the others are killed at on one side only."""
 
 
 def _points(labels: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -84,4 +103,24 @@ async def test_a_bot_killed_at_a_write_comes_back_and_finishes(
         started = len(house.bots)
         house.order("SIGKILL", moment, label)
         await (upgrade(house) if runbook == "upgrade" else take_back(house))
+        assert len(house.bots) == started + 1, "it did not come to that write"
+
+
+async def test_the_points_are_all_the_writes_that_an_unlock_makes(estate: Estate) -> None:
+    async with estate.house() as house:
+        await house.at_old()
+        before = len(house.writes)
+        await unlock(house)
+        assert tuple(dict.fromkeys(house.writes[before:])) == UNLOCK
+
+
+@pytest.mark.parametrize(
+    ("moment", "label"), [point for point in _points(UNLOCK) if point[0] == "after" or point[1] in OWN]
+)
+async def test_a_bot_killed_in_an_unlock_frees_the_release_once(estate: Estate, moment: str, label: str) -> None:
+    async with estate.house() as house:
+        await house.at_old()
+        started = len(house.bots)
+        house.order("SIGKILL", moment, label)
+        await unlock(house)
         assert len(house.bots) == started + 1, "it did not come to that write"
