@@ -40,6 +40,9 @@ _NEEDED = (
     ("watch", "deployments", "apps", "rollouts"),
     ("patch", "deployments", "apps", "an upgrade"),
     ("patch", "statefulsets", "apps", "an upgrade"),
+    ("patch", "deployments/scale", "apps", "emergencies"),
+    ("patch", "statefulsets/scale", "apps", "emergencies"),
+    ("patch", "horizontalpodautoscalers", "autoscaling", "emergencies"),
     ("create", "jobs", "batch", "migration hooks"),
     ("list", "events", "", "the reason when something is stuck"),
 )
@@ -158,7 +161,8 @@ async def _release(clients: TargetClients, target: Target) -> str:
 async def _right(clients: TargetClients, target: Target, verb: str, resource: str, group: str, why: str) -> Line:
     subject = f"{target.name}: may {verb} {resource}"
     try:
-        allowed = await clients.cluster.can_i(verb, resource, group, target.namespace)
+        whole, _, part = resource.partition("/")
+        allowed = await clients.cluster.can_i(verb, whole, group, target.namespace, subresource=part)
     except BotError as error:
         return Line(subject, False, error.message, error.way_out)
     if allowed:

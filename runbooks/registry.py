@@ -27,7 +27,7 @@ from runbooks.checks.values import ValuesCompare
 from runbooks.checks.version import ChartVersionCheck
 from runbooks.checks.versions import ApiVersions
 from runbooks.steps.backup import PostgresBackup, QdrantSnapshot
-from runbooks.steps.components import ComponentsHold, ComponentsRestore
+from runbooks.steps.components import ComponentsHold, ComponentsRestore, ComponentsSettle
 from runbooks.steps.differences import ChangelogReport, DiffReport
 from runbooks.steps.history import HistoryReport
 from runbooks.steps.leftovers import RollbackLeftovers
@@ -98,6 +98,7 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         HelmTest(),
         VerifyRelease(),
         ComponentsHold(),
+        ComponentsSettle(),
         ComponentsRestore(),
         ComponentsRestart(),
         StatusReport(),

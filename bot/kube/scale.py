@@ -1,7 +1,7 @@
 """Taking workloads down and bringing them back, many at once, each on its own: one that fails does not stop the others.
 
 Every write is conditional on what was seen, so that it can be made twice and no number is lost: the note on the object comes
-first, then the autoscaler, then the scale; on the way back the note goes last. What changed meanwhile is read again.
+first, then the autoscaler, then the scale; on the way back it is the other way round. What changed meanwhile is read again.
 """
 
 from __future__ import annotations
@@ -97,6 +97,13 @@ class Scaler:
         """Makes one workload what it was, and leaves the note on what is scaled until ``let_go``."""
         return await self._persistently(item.ref, None, lambda seen: self._raise(item, seen))
 
+    async def hand_over(self, ref: ObjectRef) -> Result:
+        """Takes our name from what we set, for a server-side apply that sets it to something else would end with a conflict."""
+        try:
+            return await self._disowned(ref)
+        except BotError as error:
+            return Result(str(ref), "failed", error=error)
+
     async def let_go(self, item: Return) -> Result:
         """Takes the note away, and with it our name from the fields that we set: they are Helm's again."""
         return await self._persistently(item.ref, None, lambda seen: self._forget(item, seen))
@@ -128,20 +135,22 @@ class Scaler:
 
     async def _raise(self, item: Return, seen: Workload) -> Result:
         note, subject, way = item.note, str(item.ref), seen.kind.way
-        if seen.level not in (note.replicas, item.now) or seen.uid != item.uid:
+        # Between its bounds an autoscaler sets the number itself: that is nobody else's change.
+        moved = note.hpa is not None and note.to <= seen.level <= note.hpa.maximum
+        if seen.uid != item.uid or not (moved or seen.level in (note.replicas, item.now)):
             what = f"has {seen.level}" if seen.uid == item.uid else "was made anew"
             raise Changed(
                 f"{subject} {what} since the plan, which saw {item.now}: it is left alone.",
                 reason="Changed",
                 way_out="Ask for `emergency restore` again: it shows what there is now.",
             )
-        remark = await self._unpin(item)
         if seen.level != note.replicas and way is Way.SCALE:
             wanted = {"metadata": {"resourceVersion": seen.version}, "spec": {"replicas": note.replicas}}
             await self._scale(seen.ref, wanted)
         elif seen.level != note.replicas:
             await self._patch(seen.ref, [_version(seen.version), *change(way, note.replicas)])
-        return Result(subject, "done", note, remark=remark)
+        # After the scale: with its own minimum back an autoscaler would set a number of its own first.
+        return Result(subject, "done", note, remark=await self._unpin(item))
 
     async def _forget(self, item: Return, seen: Workload) -> Result:
         remark = await self._unpin(item)
@@ -151,6 +160,12 @@ class Scaler:
             remove: Json = {"op": "remove", "path": pointer(ANNOTATION)}
             await self._patch(item.ref, [_version(version), remove, *_disown(obj)])
         return Result(str(item.ref), "done", item.note, remark=remark)
+
+    async def _disowned(self, ref: ObjectRef) -> Result:
+        obj = await self._cluster.get_ref(ref)
+        if obj is not None and (disown := _disown(obj)):
+            await self._patch(ref, [_version(str(obj["metadata"]["resourceVersion"])), *disown])
+        return Result(str(ref), "gone" if obj is None else "done")
 
     # -- autoscalers ------------------------------------------------------------------------------------------
 
@@ -179,10 +194,7 @@ class Scaler:
         now = bounds_of(obj)
         if now == note.pinned:
             await self._bound(item.ref.namespace, now, note.hpa)
-            again = await self._cluster.get(*HPA, note.hpa.name, item.ref.namespace)
-            if again is not None and (disown := _disown(again)):
-                version = _version(str(again["metadata"]["resourceVersion"]))
-                await self._patch(ObjectRef(*HPA, note.hpa.name, item.ref.namespace), [version, *disown])
+            await self._disowned(ObjectRef(*HPA, note.hpa.name, item.ref.namespace))
         elif now != note.hpa:
             return f"HorizontalPodAutoscaler/{now.name} was set to {now} by somebody else and is left so (it was {note.hpa})."
         return ""

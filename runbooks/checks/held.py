@@ -13,7 +13,7 @@ from bot.kube.holding import Way
 from runbooks import revisions
 from runbooks.checks.findings import info, not_done, warning
 from runbooks.checks.objects import objects_of
-from runbooks.components import Down, Release, from_to, past_of, row_of, told
+from runbooks.components import Down, Release, from_to, past_of, row_of, summed, told
 from runbooks.reading import Reader
 from runbooks.text import listed
 
@@ -47,13 +47,26 @@ class RestorePlan:
         if not down:
             findings.append(_nothing(release, everything, asked))
         returns = [_row(one, keep=one.changed and decided == KEEP_THEM) for one in down]
-        return CheckResult(tuple(findings), {"returns": returns})
+        return CheckResult(tuple(findings), {"returns": returns, "starts": _starts(release, down)})
 
 
 def _row(one: Down, *, keep: bool) -> Json:
     seen = one.member.workload
     row = row_of(one.member.subject, one.note) | {"component": one.member.component, "uid": seen.uid, "now": seen.level}
     return row | {"keep": True} if keep else row
+
+
+def _starts(release: Release, down: Sequence[Down]) -> list[Json]:
+    """The same for people, by component, in the order in which they come back."""
+    found = []
+    for name in (name for stage in release.coming_back(one.member.component for one in down) for name in stage):
+        rows = [one for one in down if one.member.component == name and not one.back]
+        parts = [from_to(one.member.workload, one.level, one.note.replicas) for one in rows]
+        pods = sum(one.level for one in rows)
+        if parts:
+            text = summed(parts, pods, sum(one.note.replicas for one in rows))
+            found.append({"component": name, "text": text, "impact": "", "optional": False})
+    return found
 
 
 def _question(one: Down) -> Finding:
@@ -116,33 +129,42 @@ class HeldDown:
         if not down:
             return CheckResult(bindings={"held down": "none"})
         fates = await _Fates.read(context)
-        findings = tuple(_blocker(one, fates.of(one)) for one in down)
+        findings = tuple(_finding(one, fates.of(one), _level(release, one, context)) for one in down)
         named = sorted(f"{one.member.subject} {one.level}" for one in down)
         return CheckResult(findings, bindings={"held down": digest(named)})
 
 
-def _blocker(one: Down, fate: str) -> Finding:
+def _level(release: Release, one: Down, context: PlanContext) -> Level:
+    """An upgrade is stopped, unless it is to turn this very component off for good: then a person has decided.
+
+    A rollback is what one does while things are down; whoever approves it reads what becomes of them.
+    """
+    wanted = release.components[one.member.component].permanent
+    if wanted and wanted.items() <= dict(context.run.supplied).items():
+        return Level.INFO
+    return Level.BLOCKER if "version" in context.run.inputs else Level.WARNING
+
+
+def _finding(one: Down, fate: str, level: Level) -> Finding:
     text = f"{one.member.component} is held down: {told(one)} {fate}"
-    way_out = "Bring it back first: `emergency restore`. Who goes on all the same accepts what Helm makes of it."
-    return Finding(Level.BLOCKER, text, way_out, "held.down", one.member.subject)
+    way_out = "" if level is Level.INFO else "`emergency restore` brings it back to what it was."
+    if level is Level.BLOCKER:
+        way_out = f"{way_out} Do that first, or go on and accept what Helm makes of it."
+    return Finding(level, text, way_out, "held.down", one.member.subject)
 
 
 class _Fates:
     """What Helm would do to a workload that is held down, by the manifest that it would apply."""
 
-    def __init__(self, objects: Iterable[Json] | None, *, server_side: bool) -> None:
+    def __init__(self, objects: Iterable[Json] | None) -> None:
         self._objects = None if objects is None else {f"{obj.get('kind')}/{_name(obj)}": obj for obj in objects}
-        self._server_side = server_side
 
     @classmethod
     async def read(cls, context: PlanContext) -> _Fates:
         try:
-            newest = await Reader(context).release()
-            mode = context.target.server_side_apply
-            own = newest.apply_method == "ssa" if mode == "auto" else mode == "true"
-            return cls(await _applied(context), server_side=own)
+            return cls(await _applied(context))
         except BotError:  # the check that this manifest belongs to says why there is none
-            return cls(None, server_side=False)
+            return cls(None)
 
     def of(self, one: Down) -> str:
         """One sentence."""
@@ -160,11 +182,6 @@ class _Fates:
             return f"The chart leaves the number to an autoscaler: it stays at {one.level}."
         if int(wanted) == one.level:
             return f"The chart wants {wanted} as well: it stays so."
-        if self._server_side:
-            return (
-                f"The chart wants {wanted}, and the number belongs to this bot now: "
-                "Helm's server-side apply ends with a conflict and the upgrade fails."
-            )
         return f"Helm would set it to the chart's {wanted} again{_unlike(one, int(wanted))}."
 
 
@@ -177,11 +194,12 @@ async def _applied(context: PlanContext) -> Sequence[Json]:
     if "version" in context.run.inputs:
         return (await objects_of(context)).after
     reader = Reader(context)
+    newest = await reader.release()
     releases = await reader.releases()
     asked = context.run.inputs.get("revision")
     good = revisions.good_revisions([release.as_revision() for release in releases])
     wanted = int(asked) if asked is not None else next((one.revision for one in good), 0)
-    found = next((release for release in releases if release.revision == wanted), releases[-1])
+    found = next((release for release in releases if release.revision == wanted), newest)
     return await reader.objects(found)
 
 

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from bot.components import stages
 from bot.engine.contract import Done, Facts, NotStarted, Outcome, Reconciled, Repeat, StepContext
 from bot.errors import Evidence, Permanent, Temporary
-from bot.kube.holding import KINDS, Autoscaler, Workload
+from bot.kube.ending import pods_left
+from bot.kube.holding import HPA, KINDS, Autoscaler, Way, Workload
 from bot.kube.objects import ObjectRef
 from bot.kube.rollout import RolloutResult, watch_rollout
 from bot.kube.scale import Hold, Result, Return, Scaler, each
@@ -78,6 +79,75 @@ class ComponentsHold:
                 f"Interrupted: {done} of {counted(len(intent['holds']), 'workload')} down." if done else ""
             )
         return Done(_taken_down(results, intent))
+
+
+class SettleParams(Params):
+    """``patience`` is how long pods may take to go; then they are named, and the run goes on."""
+
+    patience: Duration = timedelta(seconds=30)
+
+
+class ComponentsSettle:
+    """After a scale-down: sees the pods go, and gives the numbers that were set back to Helm.
+
+    Who set a field last owns it, and a server-side apply that wants it otherwise ends with a conflict: without this a rollback
+    would fail while something is held above zero. (Zero is left out of a Scale, so that number belongs to nobody.)
+    """
+
+    name: ClassVar[str] = "components.settle"
+    title: ClassVar[str] = "See the pods go"
+    repeat: ClassVar[Repeat] = Repeat.SAFE
+    timeout: ClassVar[timedelta] = timedelta(minutes=5)
+    mutates: ClassVar[bool] = True
+    interruptible: ClassVar[bool] = True
+    params: ClassVar[type[BaseModel]] = SettleParams
+
+    async def intend(self, context: StepContext, params: SettleParams) -> Facts:
+        """What the step before took down."""
+        return {"held": _held(context)}
+
+    async def run(self, context: StepContext, params: SettleParams, intent: Facts) -> Outcome:
+        """Pods that stay are a warning with their names; what cannot be handed over too."""
+        cluster, namespace = context.clients.cluster, context.target.namespace
+        refs = [_ref(str(row["subject"]), namespace) for row in intent["held"]]
+        scaler = Scaler(cluster)
+        results = await each(_ours(intent["held"], namespace), scaler.hand_over, on_done=lambda _: None)
+        failed = [f"{result.subject}: {result.error}" for result in results if result.state == "failed"]
+        emptied = [ref for ref, row in zip(refs, intent["held"], strict=True) if int(row["to"]) == 0]
+        owners = [ref for ref in emptied if KINDS[ref.kind].way is Way.SCALE]
+        left = await pods_left(
+            cluster,
+            namespace,
+            owners,
+            within=params.patience.total_seconds(),
+            on_progress=lambda number: context.progress(f"{counted(number, 'pod')} left"),
+        )
+        said = [
+            f"{counted(len(left), 'pod')} still there: {listed([pod.name for pod in left])}."
+            if left
+            else "All pods gone."
+        ]
+        said += [f"{len(failed)} could not be handed back to Helm: a server-side apply may conflict."] if failed else []
+        pieces = [Evidence("Pods that are still there", "\n".join(map(str, left)))] if left else []
+        pieces += [Evidence("Not handed back", "\n".join(failed))] if failed else []
+        return Outcome(
+            " ".join(said), {"left": [pod.name for pod in left]}, tuple(pieces), warning=bool(left or failed)
+        )
+
+    async def reconcile(self, context: StepContext, params: SettleParams, intent: Facts) -> Reconciled:
+        """It may always be done again."""
+        return NotStarted()
+
+
+def _ours(rows: Iterable[Json], namespace: str) -> list[ObjectRef]:
+    """The objects with numbers that belong to this bot since the scale-down."""
+    scaled = [_ref(str(row["subject"]), namespace) for row in rows if int(row["to"]) > 0]
+    pinned = [ObjectRef(*HPA, row["pinned"]["name"], namespace) for row in rows if row.get("pinned")]
+    return [*scaled, *pinned]
+
+
+def _held(context: StepContext) -> list[Json]:
+    return [dict(row) for facts in context.outcomes.values() for row in facts.get("held") or ()]
 
 
 class RestoreParams(Params):

@@ -23,6 +23,7 @@ from bot.helm.models import StoredRelease
 from bot.redaction import redact
 from bot.services.checkup import take_report
 from bot.services.health import HealthReport
+from runbooks.components import Release, from_to, past_of
 from runbooks.reading import above, chart_version, newest_upgrade, same_version, stored_releases, workloads
 from runbooks.steps.common import Params, ReadingStep
 from runbooks.steps.verify import checkup_of
@@ -44,9 +45,10 @@ class StatusReport(ReadingStep):
         clients, target = context.clients, context.target
         release = await clients.releases.current()
         refs = tuple(await workloads(release, target.namespace))
-        report, newer = await asyncio.gather(
+        report, newer, (held, names) = await asyncio.gather(
             take_report(clients.cluster, clients.access, checkup_of(target, refs, traffic=False)),
             _newer(context, release),
+            _held(context),
         )
         good = sum(one.healthy for one in report.workloads)
         healthy = good == len(report.workloads) and all(one.ready for one in report.servers)
@@ -58,12 +60,12 @@ class StatusReport(ReadingStep):
                 f"{sum(not one.ready for one in report.servers)} of {counted(len(report.servers), 'server')} not ready"
             )
         return Outcome(
-            summary=f"{target.name}: {chart_version(release)}, {state}, {word}.",
+            summary=f"{target.name}: {chart_version(release)}, {state}, {word}{names}.",
             facts={
-                "report": [*_release(release), *_health(report), section("Newer versions", newer)],
+                "report": [*_release(release), *held, *_health(report), section("Newer versions", newer)],
                 "healthy": healthy,
             },
-            warning=not healthy or release.status.value != "deployed",
+            warning=not healthy or bool(held) or release.status.value != "deployed",
         )
 
 
@@ -95,6 +97,28 @@ class VersionsReport(ReadingStep):
             + (f" {reach} can be reached from here." if current and newer else ""),
             facts={"report": [table("Versions", ("Version", "", "Published", "Changes"), rows)]},
         )
+
+
+async def _held(context: StepContext) -> tuple[list[dict[str, object]], str]:
+    """What an emergency left down, as a part of the report and as the end of its summary."""
+    try:
+        components, past = await asyncio.gather(Release.read(context), past_of(context.past))
+    except BotError as error:
+        return [section("Held down", f"Could not be read: {error.message}")], ""
+    down = [one for one in components.down(past) if not one.back]
+    rows = [
+        (
+            one.member.component,
+            from_to(one.member.workload, one.note.replicas, one.level),
+            one.note.at.replace("T", " ")[:16] + " UTC",
+            f"<@{one.note.by}>",
+            one.note.run,
+        )
+        for one in down
+    ]
+    header = ("Component", "Workload", "Since", "By", "Run")
+    names = listed(list(dict.fromkeys(one.member.component for one in down)))
+    return ([table("Held down", header, rows)], f", held down: {names}") if down else ([], "")
 
 
 async def _newer(context: StepContext, release: StoredRelease) -> str:

@@ -24,7 +24,7 @@ from dev.controlplane import Api
 from runbooks.checks.components import HoldPlan
 from runbooks.checks.held import HeldDown, RestorePlan
 from runbooks.steps.common import Params
-from runbooks.steps.components import ComponentsHold, ComponentsRestore, RestoreParams
+from runbooks.steps.components import ComponentsHold, ComponentsRestore, ComponentsSettle, RestoreParams, SettleParams
 from tests.cluster.kube_objects import deployment, stateful_set
 
 RELEASE = "aeterna"
@@ -147,6 +147,12 @@ class EmergencyWorld:
         self._record(kind.name, intent, outcome)
         return outcome
 
+    async def settle(self, outcome: Outcome, **given: Any) -> Outcome:
+        """What follows a scale-down."""
+        kind, params = ComponentsSettle(), SettleParams(**given)
+        context = replace(self.context({}), outcomes={"hold": outcome.facts})
+        return await kind.run(context, params, await kind.intend(context, params))
+
     async def restore(self, component: str | None = None, **inputs: Any) -> Outcome:
         plan = await self.plan_restore(component, **inputs)
         return await self.bring_back(plan.facts)
@@ -169,8 +175,8 @@ class EmergencyWorld:
         intent = await ComponentsRestore().intend(context, params)
         return await ComponentsRestore().reconcile(context, params, intent)
 
-    async def held_down(self) -> CheckResult:
-        return await HeldDown().check(self.plan_context())
+    async def held_down(self, **inputs: Any) -> CheckResult:
+        return await HeldDown().check(self.plan_context(**inputs))
 
     def _record(self, uses: str, intent: Facts, outcome: Outcome | None) -> None:
         """As the journal has it: an intent first, then the same step with its outcome."""

@@ -14,6 +14,7 @@ import yaml
 
 from bot import settings
 from bot.checkup import _NEEDED as NEEDED
+from bot.engine.contract import Level
 from bot.helm.client import Helm
 from bot.helm.environment import HelmSettings
 from bot.helm.flags import Wait
@@ -31,6 +32,7 @@ from dev.controlplane import Api, ApiError, Running
 from dev.controlplane.api import object_path
 from runbooks.library import RunbookLibrary
 from runbooks.registry import shipped_registry
+from tests.cluster.emergency_world import EmergencyWorld, autoscaler, cron_job, define
 
 Json = dict[str, Any]
 CHART = Path(__file__).parents[2] / "helm" / "aeterna-bot"
@@ -291,7 +293,9 @@ async def test_it_has_what_check_config_looks_for_and_no_rights_beyond_the_targe
 ) -> None:
     async with await Cluster.connect(kubeconfig=control_plane.kubeconfig, context=None, as_user=account) as cluster:
         for verb, resource, group, _why in NEEDED:
-            assert await cluster.can_i(verb, resource, group, namespace), "check-config would ask for it"
+            whole, _, part = resource.partition("/")
+            allowed = await cluster.can_i(verb, whole, group, namespace, subresource=part)
+            assert allowed, "check-config would ask for it"
         for verb, resource, group, subresource, where in [
             ("create", "pods", "", "exec", namespace),
             ("create", "pods", "", "portforward", namespace),
@@ -303,6 +307,24 @@ async def test_it_has_what_check_config_looks_for_and_no_rights_beyond_the_targe
             ("list", "nodes", "", "", ""),
         ]:
             assert not await cluster.can_i(verb, resource, group, where, subresource=subresource), (verb, resource)
+
+
+async def test_its_rights_suffice_for_an_emergency_and_the_way_back(
+    api: Api, account: str, control_plane: Running, namespace: str, tmp_path: Path
+) -> None:
+    server = "Deployment/aeterna"
+    async with await Cluster.connect(kubeconfig=control_plane.kubeconfig, context=None, as_user=account) as cluster:
+        for name in ("rollouts", "canaries"):
+            async with await Cluster.connect(kubeconfig=control_plane.kubeconfig, context=None) as administrator:
+                await define(api, administrator, name)
+        world = EmergencyWorld(cluster=cluster, api=api, namespace=namespace, directory=tmp_path)
+        world.usual()
+        world.install(autoscaler(namespace, server, least=2, most=4), cron_job(namespace, "aeterna-nightly"))
+        plan = await world.plan_hold()
+        assert not [one.text for one in plan.findings if one.level is not Level.INFO]
+        await world.take_down(plan.facts)
+        await world.restore()
+        assert await world.replicas(server) == [3]
 
 
 async def test_its_rights_suffice_for_what_a_plan_reads_and_the_rest_is_a_choice(

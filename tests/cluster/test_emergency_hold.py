@@ -139,7 +139,15 @@ async def test_an_autoscaler_is_inactive_at_zero_and_pinned_above(world: Emergen
     assert any(
         "would bring Deployment/aeterna back, so its bounds become 1–1" in one for one in texts(plan, Level.INFO)
     )
-    await world.take_down(plan.facts)
+    outcome = await world.take_down(plan.facts)
+    await world.settle(outcome, patience="1s")
+    for kind in ("HorizontalPodAutoscaler", "Deployment"):
+        obj = await world.cluster.get(
+            {"Deployment": "apps/v1"}.get(kind, "autoscaling/v2"), kind, "aeterna", world.namespace
+        )
+        assert obj is not None
+        owned = [one["fieldsV1"] for one in obj["metadata"]["managedFields"] if one["manager"] == "aeterna-bot"]
+        assert not any("f:spec" in fields for fields in owned), "a server-side apply by Helm would conflict with us"
     hpa = await world.cluster.get("autoscaling/v2", "HorizontalPodAutoscaler", "aeterna", world.namespace)
     assert hpa is not None
     assert (hpa["spec"]["minReplicas"], hpa["spec"]["maxReplicas"]) == (1, 1)

@@ -173,11 +173,13 @@ async def test_another_release_in_the_same_namespace_is_never_touched(world: Eme
     assert await world.replicas("Deployment/other") == [2]
 
 
-async def test_what_is_held_down_stops_every_other_change_with_a_way_out(world: EmergencyWorld) -> None:
+async def test_what_is_held_down_stops_an_upgrade_with_a_way_out_and_warns_of_a_rollback(world: EmergencyWorld) -> None:
     world.usual()
     assert (await world.held_down()).bindings == {"held down": "none"}
     await world.hold("cedar-agent")
-    found = await world.held_down()
+    (warned,) = (await world.held_down(revision=None)).findings
+    assert warned.level is Level.WARNING, "a rollback is what one does while things are down"
+    found = await world.held_down(version="0.2.1")
     (finding,) = found.findings
     assert (finding.level, finding.code, finding.subject) == (Level.BLOCKER, "held.down", AGENT)
     assert finding.text.startswith("cedar-agent is held down: Deployment aeterna-cedar-agent 2 → 0 since ")

@@ -44,10 +44,12 @@ def library(registry: Registry) -> RunbookLibrary:
 
 def test_every_shipped_runbook_loads(library: RunbookLibrary) -> None:
     reports = {"changelog", "diff", "history", "status", "verify", "versions"}
-    assert library.names() == sorted({*reports, "plan", "rollback", "unlock", "upgrade"})
+    emergencies = {f"emergency-{word}" for word in ("disable", "enable", "restore", "scale-down")}
+    assert library.names() == sorted({*reports, *emergencies, "plan", "rollback", "unlock", "upgrade"})
     permissions = {name: library.parse(library.text(name)).permission for name in library.names()}
     assert permissions == {
         **dict.fromkeys(reports, "view"),
+        **dict.fromkeys(emergencies, "emergency"),
         "plan": "plan",
         "rollback": "rollback",
         "unlock": "unlock",
@@ -55,9 +57,11 @@ def test_every_shipped_runbook_loads(library: RunbookLibrary) -> None:
     }
 
 
-def test_only_upgrade_rollback_and_unlock_change_anything(library: RunbookLibrary) -> None:
+def test_only_emergencies_upgrade_rollback_and_unlock_change_anything(library: RunbookLibrary) -> None:
     changing = [name for name in library.names() if library.parse(library.text(name)).mutates]
-    assert changing == ["rollback", "unlock", "upgrade"]
+    emergencies = [name for name in library.names() if library.parse(library.text(name)).emergency]
+    assert changing == [*emergencies, "rollback", "unlock", "upgrade"]
+    assert len(emergencies) == 4
 
 
 def test_a_plan_looks_at_exactly_what_an_upgrade_looks_at(library: RunbookLibrary) -> None:
@@ -236,7 +240,7 @@ def test_a_range_and_a_choice_are_read(library: RunbookLibrary) -> None:
 
 def test_what_may_be_overridden_stands_in_the_runbook(library: RunbookLibrary) -> None:
     shipped = library.parse(library.text("upgrade")).overrides
-    assert shipped == (OverrideRule("data.loss", "override"), OverrideRule("crds.stored", "override"))
+    assert shipped == tuple(OverrideRule(code, "override") for code in ("held.down", "data.loss", "crds.stored"))
     rules = "overrides: [{code: values.missing, permission: admin}, {code: data.loss}]\nsteps:"
     runbook = library.parse(GOOD.replace("steps:", rules, 1))
     assert runbook.overrides == (OverrideRule("values.missing", "admin"), OverrideRule("data.loss", "override"))
