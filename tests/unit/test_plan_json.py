@@ -90,3 +90,12 @@ def test_the_document_has_its_version_verdict_and_counts_and_no_secret() -> None
         {"blocker": 1, "warning": 0, "info": 1},
     )
     assert "hunter22" not in json.dumps(found)
+
+
+def test_a_plan_that_could_not_look_at_everything_is_incomplete_and_one_with_a_blocker_is_blocked() -> None:
+    unseen, blocked = FindingRecord("x", "warning", "no look", code="unseen"), FindingRecord("y", "blocker", "no")
+    verdicts = [
+        json.loads(plan_json(run(), PlanRecord("d", findings, {}, {})))["verdict"]
+        for findings in ((), (unseen,), (unseen, blocked))
+    ]
+    assert verdicts == ["ready", "incomplete", "blocked"]

@@ -162,6 +162,20 @@ def test_a_rollback_is_called_by_its_revision() -> None:
     assert title(run) == "↩️ Roll back prod · revision 3"
 
 
+def test_a_plan_that_could_not_look_at_everything_is_called_incomplete() -> None:
+    findings = (
+        FindingRecord("c", "warning", "Could not look at nodes", code="unseen"),
+        FindingRecord("c", "info", "i"),
+    )
+    text = shown(card(a_run(plan=plan(*findings))))
+    assert "✋ *Ready for approval*: 1 warning, *incomplete*, 1 thing could not be looked at" in text
+
+
+def test_the_way_back_names_what_a_migration_leaves() -> None:
+    text = shown(card(a_run(plan=plan(migrations=[f"Job/m{number}" for number in range(5)]))))
+    assert "what Job/m0, Job/m1, Job/m2 and 2 more changes in the database stays" in text
+
+
 def test_a_card_says_first_what_the_plan_comes_to() -> None:
     blockers = (FindingRecord("c", "blocker", "b", code="x"), FindingRecord("c", "warning", "w"))
     assert "⛔ *Cannot go ahead*: blocked by 1, 1 warning" in shown(card(a_run(RunState.BLOCKED, plan=plan(*blockers))))
