@@ -1,6 +1,6 @@
 """``python -m tests.bench [PART…]``: one line a figure on stdout, progress on stderr, exit code 1 if one is over.
 
-The parts are ``starts``, ``acks``, ``growth``, ``upgrades``, ``rollbacks`` and ``plans``; without a name all of them.
+The parts are ``starts``, ``acks``, ``growth``, ``upgrades``, ``rollbacks``, ``plans`` and ``emergencies``; without a name all of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from dev import prepare
-from tests.bench import acks, plans, residence, rollbacks, upgrades
+from tests.bench import acks, emergencies, plans, residence, rollbacks, upgrades
 from tests.bench.figures import Figure
 from tests.bench.place import Place, say
 
@@ -41,6 +41,7 @@ PARTS: dict[str, Callable[[Place], AsyncIterator[Figure]]] = {
     "upgrades": _upgrades,
     "rollbacks": _rollbacks,
     "plans": plans.measure,
+    "emergencies": emergencies.measure,
 }
 
 
