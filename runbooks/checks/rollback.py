@@ -40,6 +40,7 @@ class RollbackTarget:
             findings=(*self._state(choice.way.current), *_judged(choice, target)),
             facts={
                 **facts,
+                "rollback_to": None,  # a rollback is not taken back: one goes to the revision that one wants
                 "target_revision": target.revision,
                 "new_version": chart_version(target),
                 "new_app_version": app_version(target),
@@ -99,7 +100,7 @@ def _proof(choice: Choice, one: Revision) -> list[Finding]:
     named = f"Revision {one.revision} ({one.chart.version})"
     proof = choice.known.proofs.get(one.revision)
     if proof is not None and not proof.healthy:
-        text = f"{named} was not healthy when I looked last ({when(proof.at)}, run {proof.run})."
+        text = f"{named} was not healthy when I looked last ({when(proof.at)}, run `{proof.run}`)."
         return [Finding(Level.WARNING, text, offered(choice.ways, choice.releases[-1].revision), UNHEALTHY)]
     if proof is None:
         better = [other for other in choice.ways if choice.known.good(other.revision)]
@@ -112,7 +113,7 @@ def _proof(choice: Choice, one: Revision) -> list[Finding]:
         return [
             Finding(level, f"{named} was never verified by me; Helm calls it {one.status.value}.", way_out, UNPROVEN)
         ]
-    said = [Finding(Level.INFO, f"{named} was healthy on {when(proof.at)} (run {proof.run}).", code=PROVEN)]
+    said = [Finding(Level.INFO, f"{named} was healthy on {when(proof.at)} (run `{proof.run}`).", code=PROVEN)]
     passed = [other for other in choice.ways if other.revision > one.revision]
     if choice.asked is None and passed:
         numbers = listed([f"{other.revision} ({other.chart.version})" for other in passed])

@@ -147,7 +147,7 @@ def _backup(steps: Sequence[PastStep], way: WayBack) -> str:
             continue
         later = [release.last_deployed for release in way.later if release.last_deployed]
         if later and ended <= min(later) + timedelta(minutes=1):
-            return f"The backup {facts['backup']} of {when(ended)} is from before it (run {one.run})."
+            return f"The backup {facts['backup']} of {when(ended)} is from before it (run `{one.run}`)."
     return "Only a backup from before it leads back, and I have made none since."
 
 

@@ -91,7 +91,7 @@ def _card_lines(one: Revision, known: Known, newest: Revision) -> str:
     why = " ".join(redact(revisions.purpose(one)).split()).translate(_ACTING)
     asker, run = known.asker(one), revisions.made_by(one)
     who = f"<@{asker}>" if asker else ""
-    told = [_short(why.rstrip(".")), who, f"`{run}`" if run else "", moment]
+    told = [_short(why.rstrip(".")), who, moment, f"`{run}`" if run else ""]
     return f"{first}\n\u2003\u2002{' · '.join(part for part in told if part)}"
 
 

@@ -67,7 +67,8 @@ async def test_the_history_shows_who_why_and_what_was_healthy_and_one_button_goe
     history = await world.card(
         "2 revisions of aeterna; a rollback goes to 1 (0.2.0, seen healthy).",
         "`2` 0.2.1 · runs now · ✅ healthy",
-        f"upgrade to 0.2.1 · <@{ALICE}> · `{run}`",
+        f"upgrade to 0.2.1 · <@{ALICE}> · <!date^",
+        f"UTC> · `{run}`",
         "`1` 0.2.0 · superseded · ✅ healthy",
     )
     assert history.buttons == ["Roll back to 1 (0.2.0)"]
