@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import random
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bot.diff import drawn as drawing
 from bot.diff import manifests, noise
 from bot.diff.fields import Item, without, written
 from bot.diff.objects import compare
 from bot.diff.templates import Templates
+from bot.fingerprints import Fingerprints
 from bot.kube.objects import ObjectRef, ref_of
 
 NOW = datetime(2026, 11, 22, 23, 30, 5, tzinfo=UTC)
@@ -131,3 +135,39 @@ def test_a_secret_in_a_template_is_found_as_the_api_server_has_it() -> None:
     coded = base64.b64encode(b"2026-11-22").decode()
     (steps,) = drawing.clocked([obj("Secret", "s", data={"k": coded})], NOW, namespace="n").values()
     assert steps == {("data", "k")}
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", min_size=1, max_size=2), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+manifest = st.dictionaries(st.text("abc", min_size=1, max_size=2), values, max_size=5)
+
+
+def turned(value: Any, dice: random.Random) -> Any:
+    """The same, with the keys of its maps in another order."""
+    if isinstance(value, dict):
+        keys = dice.sample(list(value), len(value))
+        return {key: turned(value[key], dice) for key in keys}
+    return [turned(part, dice) for part in value] if isinstance(value, list) else value
+
+
+@given(
+    manifest, st.dictionaries(st.text("xyz", min_size=1), st.text("pq"), max_size=3), st.randoms(use_true_random=False)
+)
+def test_neither_order_nor_what_is_drawn_nor_time_changes_what_an_approval_is_bound_to(
+    found: dict[str, Any], drawn: dict[str, str], dice: random.Random
+) -> None:
+    def rendering(draw: str) -> list[dict[str, Any]]:
+        objects = [obj("ConfigMap", name, spec=value) for name, value in found.items()]
+        made = obj("Secret", "s", stringData={key: f"{value}{draw}" for key, value in drawn.items()} | {"fixed": "1"})
+        return dice.sample([turned(one, dice) for one in [*objects, made]], len(objects) + 1)
+
+    def bound(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> str:
+        steady = manifests.steady(first, drawing.drawn(first, second, namespace="n"), namespace="n")
+        return Fingerprints("token").digest(steady)
+
+    assert bound(rendering("1"), rendering("2")) == bound(rendering("3"), rendering("4"))

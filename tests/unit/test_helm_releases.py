@@ -41,6 +41,11 @@ def secret(revision: int, status: str, *, version: str = "0.1.0", labels: dict[s
             "metadata": {"name": "aeterna", "version": version, "appVersion": "1"},
             "values": {"replicas": 1},
             "schema": base64.b64encode(b'{"type": "object"}').decode(),
+            "files": [
+                {"name": "crds/a.yaml", "data": base64.b64encode(b"kind: CustomResourceDefinition").decode()},
+                {"name": "crds/b.yaml", "data": "no base64"},
+                {"name": "README.md", "data": "eA=="},
+            ],
         },
         "config": {"password": "hunter2"},
         "manifest": "---\nkind: Secret\n",
@@ -94,6 +99,7 @@ def test_a_stored_release_is_read_whole() -> None:
     assert release.labels == {"bot/run": "r-7"}
     assert (release.config, release.chart_values) == ({"password": "hunter2"}, {"replicas": 1})
     assert release.chart_schema == {"type": "object"}
+    assert release.chart_crds == {"crds/a.yaml": "kind: CustomResourceDefinition"}
     assert release.last_deployed is not None
     assert release.last_deployed.isoformat() == "2026-11-22T13:22:33.123456+00:00"
     assert [(hook.name, hook.phase, hook.started) for hook in release.hooks] == [("migrate", "Succeeded", None)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.errors import Permanent
-from bot.helm.rendering import from_template, parse_objects
+from bot.helm.rendering import from_template, objects_from, parse_objects
 from bot.helm.yamldocs import load_mapping, load_yaml
 
 
@@ -86,3 +86,31 @@ def test_dashes_within_a_text_do_not_end_a_document() -> None:
     text = "---\nkind: ConfigMap\ndata:\n  a: |\n    x\n    ---\n    y\n"
     assert from_template(text).objects == ({"kind": "ConfigMap", "data": {"a": "x\n---\ny\n"}},)
     assert parse_objects("") == ()
+
+
+def test_objects_are_told_by_the_template_that_they_come_from() -> None:
+    text = """---
+# Source: top/templates/a.yaml
+kind: ConfigMap
+metadata: {name: one}
+---
+# Source: top/templates/a.yaml
+kind: ConfigMap
+metadata: {name: two}
+---
+# Source: top/charts/db/templates/a.yaml
+kind: Secret
+metadata: {name: three}
+---
+# Source: top/templates/hook.yaml
+kind: Job
+metadata: {name: four, annotations: {helm.sh/hook: pre-upgrade}}
+"""
+    rendered = from_template(text)
+    for template, names in (
+        ("templates/a.yaml", ["one", "two"]),
+        ("charts/db/templates/a.yaml", ["three"]),
+        ("templates/hook.yaml", ["four"]),
+        ("templates/other.yaml", []),
+    ):
+        assert [obj["metadata"]["name"] for obj in objects_from(rendered, [template])] == names
