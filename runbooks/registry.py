@@ -21,6 +21,7 @@ from runbooks.checks.migrations import Migrations
 from runbooks.checks.release import HelmRelease
 from runbooks.checks.restart import RestartPlan
 from runbooks.checks.rollback import RollbackTarget
+from runbooks.checks.running import RunningVersion
 from runbooks.checks.staying import RollbackStays
 from runbooks.checks.unlock import UnlockTarget
 from runbooks.checks.values import ValuesCompare
@@ -85,6 +86,7 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         RestorePlan(),
         HeldDown(),
         RestartPlan(),
+        RunningVersion(),
     )
     steps: Iterable[StepKind[Any]] = (
         PostgresBackup(),

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from bot.engine.clients import TargetClients
 from bot.errors import Evidence
 from bot.settings import Target
-from bot.store.records import Lane, PastStep
+from bot.store.records import Lane, PastStep, RunRecord
 
 Json = Any  # whatever ``json.dumps`` takes
 Facts = Mapping[str, Json]
@@ -143,6 +143,17 @@ class Past(Protocol):
     async def __call__(self, *uses: str) -> Sequence[PastStep]: ...
 
 
+class Holders(Protocol):
+    """The runs that hold this target now: none, one, or an emergency and the change that gives way to it."""
+
+    async def __call__(self) -> Sequence[RunRecord]: ...
+
+
+async def nobody() -> Sequence[RunRecord]:
+    """A target that no run holds."""
+    return ()
+
+
 async def nothing_before(*_uses: str) -> Sequence[PastStep]:
     """The past of a target that was never touched."""
     return ()
@@ -201,6 +212,7 @@ class StepContext:
     progress: Callable[[str], None]
     timeout: timedelta = timedelta(hours=24)
     past: Past = nothing_before
+    holders: Holders = nobody
 
 
 class Check(Protocol):

@@ -172,6 +172,7 @@ class Executor:
                     progress=lambda _text: None,
                     timeout=self._configuration.engine.step_timeouts.get(step.kind.name, step.timeout),
                     past=partial(self._journal.past, target.name),
+                    holders=partial(self._journal.holders, target.name),
                 )
                 if not await self._one(session, run, step, record, context, scope):
                     return

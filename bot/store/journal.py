@@ -9,7 +9,7 @@ from __future__ import annotations
 from bot.store import reading
 from bot.store.carrier import Carrier
 from bot.store.people import People
-from bot.store.records import PastStep
+from bot.store.records import PastStep, RunRecord
 from bot.store.writing import Carries, Claim, NewRun, Stale, TargetHeld
 
 __all__ = ["Carries", "Claim", "Journal", "NewRun", "Stale", "TargetHeld"]
@@ -21,3 +21,7 @@ class Journal(People, Carrier):
     async def past(self, target: str, *uses: str) -> list[PastStep]:
         """What runs of ``target`` did before: the steps of these kinds, newest first."""
         return await reading.past_steps(self._database, target, uses)
+
+    async def holders(self, target: str) -> list[RunRecord]:
+        """The mutating runs that hold ``target``, an emergency before a change."""
+        return await reading.holders(self._database, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
@@ -16,18 +17,19 @@ from bot.diff.changelog import (
     most_urgent_first,
     parse_changes,
 )
-from bot.engine.contract import Facts, Outcome, Repeat, StepContext
+from bot.engine.contract import Facts, Outcome, Repeat, StepContext, as_typed
 from bot.errors import BotError, Permanent, Temporary
 from bot.helm.charts import ChartVersion
 from bot.helm.models import StoredRelease
 from bot.redaction import redact
 from bot.services.checkup import take_report
 from bot.services.health import HealthReport
+from bot.store.records import RunRecord
 from runbooks.components import Release, from_to, past_of
 from runbooks.reading import above, chart_version, newest_upgrade, same_version, stored_releases, workloads
 from runbooks.steps.common import Params, ReadingStep
 from runbooks.steps.verify import checkup_of
-from runbooks.text import counted, listed, section, table, when
+from runbooks.text import Section, counted, listed, section, table, when
 
 LONGEST_LINE = 160
 
@@ -45,10 +47,11 @@ class StatusReport(ReadingStep):
         clients, target = context.clients, context.target
         release = await clients.releases.current()
         refs = tuple(await workloads(release, target.namespace))
-        report, newer, (held, names) = await asyncio.gather(
+        report, newer, (held, names), holders = await asyncio.gather(
             take_report(clients.cluster, clients.access, checkup_of(target, refs, traffic=False)),
             _newer(context, release),
             _held(context),
+            context.holders(),
         )
         good = sum(one.healthy for one in report.workloads)
         healthy = good == len(report.workloads) and all(one.ready for one in report.servers)
@@ -62,11 +65,26 @@ class StatusReport(ReadingStep):
         return Outcome(
             summary=f"{target.name}: {chart_version(release)}, {state}, {word}{names}.",
             facts={
-                "report": [*_release(release), *held, *_health(report), section("Newer versions", newer)],
+                "report": [
+                    *_release(release),
+                    *_under_way(holders),
+                    *held,
+                    *_health(report),
+                    section("Newer versions", newer),
+                ],
                 "healthy": healthy,
             },
             warning=not healthy or bool(held) or release.status.value != "deployed",
         )
+
+
+def _under_way(holders: Sequence[RunRecord]) -> list[Section]:
+    """Who holds the target: a change, an emergency, or both."""
+    lines = [
+        f"`{run.id}` {as_typed(run.runbook)} is {run.state.value.replace('_', ' ')}, asked by <@{run.requested_by}>"
+        for run in holders
+    ]
+    return [section("Under way", "\n".join(lines))] if lines else []
 
 
 class VersionsReport(ReadingStep):

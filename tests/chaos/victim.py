@@ -27,7 +27,7 @@ from bot.store.database import Database
 from bot.store.journal import Journal
 from bot.store.tables import runs, steps
 
-UNCOUNTED = {"run", "past", "renew", "progress", "say"}
+UNCOUNTED = {"run", "past", "holders", "renew", "progress", "say"}
 """Reading, heartbeats, and what is only told."""
 
 
