@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dev.charts import GOOD_VERSIONS
 from tests.journeys.conftest import Start
 from tests.slack.support import everything
 
 
 async def test_a_changelog_tells_every_version_between_breaking_changes_first(start: Start) -> None:
     world = await start()
+    for version in set(world.charts.versions) - set(GOOD_VERSIONS):
+        world.charts.remove(version)
     await world.ask("changelog 0.1.0..0.3.0")
-    card = await world.card("📰 Changelog for prod", "0.1.0 → 0.3.0: ", "5 breaking changes")
+    card = await world.card("📰 Changelog for prod", "0.1.0 → 0.3.0: 3 versions, ", "4 breaking changes")
     text = everything(card)
     assert text.index("*Breaking*") < text.index("*Migration notes*") < text.index("*Versions*")
     assert "aeterna.features.radkit is gone. (chart annotations)" in text
