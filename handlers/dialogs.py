@@ -190,6 +190,12 @@ class Dialogs:
         page.section(
             "The new chart needs these values. They belong to this run only, and it is planned again with them."
         )
+        kept = [code(cut(one.path, 150)) for one in missing if not one.askable]
+        if kept:
+            page.section(
+                f"🔒 Not asked for: {', '.join(kept)}. The chart takes no Secret's name in place of a secret there; "
+                "set it in the target's values, and plan again."
+            )
         asked_for = len(run.plan.facts["missing_values"]) if run.plan else 0
         if asked_for > len(missing):
             page.small(f"{asked_for - len(missing)} more do not fit; the next plan asks for them.")
@@ -276,4 +282,9 @@ def _missing(run: RunRecord) -> list[supplying.Missing]:
     missing = supplying.missing_values(run.plan.facts) if run.plan else []
     if not missing:
         raise Refused(f"Run {run.id} misses no values now.", way_out="Look at its card.")
+    if not any(one.askable for one in missing):
+        raise Refused(
+            "What this run misses are secrets, and the chart takes no Secret's name in their place.",
+            way_out="Set them in the target's values, and plan again.",
+        )
     return missing

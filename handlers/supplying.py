@@ -1,7 +1,7 @@
 """The values that a chart misses, as fields of a dialog and back as values. Pure.
 
 A secret is never taken here, however it is written: what looks like one is refused, and where one is wanted the dialog asks
-for the name and the key of a Secret (Kubernetes' ``SecretKeySelector``).
+for the name and the key of a Secret, which go where the chart takes these. Where it takes none, nothing is asked.
 """
 
 from __future__ import annotations
@@ -56,11 +56,14 @@ class Missing:
     secret: bool
     minimum: float | None
     maximum: float | None
+    name_at: str = ""
+    key_at: str = ""
 
     @classmethod
     def of(cls, told: Mapping[str, Json]) -> Missing:
         path = str(told["path"])
         name = path.rpartition(".")[2]
+        reference = told.get("reference") or {}
         return cls(
             path=path,
             type=str(told.get("type") or "string"),
@@ -71,12 +74,19 @@ class Missing:
             secret=bool(told.get("secret")) or secret_name(name),
             minimum=told.get("minimum"),
             maximum=told.get("maximum"),
+            name_at=str(reference.get("name") or ""),
+            key_at=str(reference.get("key") or ""),
         )
 
     @property
     def name(self) -> str:
         """The last part of the path."""
         return self.path.rpartition(".")[2]
+
+    @property
+    def askable(self) -> bool:
+        """Whether it can be supplied at all: a secret only by the name of a Secret, where the chart takes one."""
+        return not self.secret or bool(self.name_at)
 
 
 def missing_values(facts: Mapping[str, Json]) -> list[Missing]:
@@ -85,8 +95,8 @@ def missing_values(facts: Mapping[str, Json]) -> list[Missing]:
 
 
 def fields(missing: Sequence[Missing]) -> list[Field]:
-    """A field each, two for a secret."""
-    return [field for number, one in enumerate(missing) for field in _fields(one, f"value-{number}")]
+    """A field each; for a secret the name of a Secret, and the key in it unless the chart has a fixed one."""
+    return [field for number, one in enumerate(missing) if one.askable for field in _fields(one, f"value-{number}")]
 
 
 def read(missing: Sequence[Missing], given: Mapping[str, str]) -> tuple[dict[str, Json], dict[str, str]]:
@@ -95,13 +105,18 @@ def read(missing: Sequence[Missing], given: Mapping[str, str]) -> tuple[dict[str
     problems: dict[str, str] = {}
     for number, one in enumerate(missing):
         field = f"value-{number}"
+        if not one.askable:
+            continue
         if one.secret:
             name, key = given.get(field, "").strip(), given.get(f"{field}-key", "").strip()
             if not _SECRET_NAME.fullmatch(name) or redact(name) != name:
                 problems[field] = NOT_TAKEN if name else "The Secret's name is missing."
+            values[one.name_at] = name
+            if not one.key_at:
+                continue
             if not _SECRET_KEY.fullmatch(key) or redact(key) != key:
                 problems[f"{field}-key"] = NOT_TAKEN if key else "The key inside the Secret is missing."
-            values[one.path] = {"name": name, "key": key}
+            values[one.key_at] = key
             continue
         try:
             values[one.path] = _value(one, given.get(field, ""))
@@ -117,10 +132,9 @@ def _fields(one: Missing, field: str) -> list[Field]:
     hint = cut(one.why, 400) + (f" ({one.template})" if one.template else "")
     if one.secret:
         hint = f"{hint} The secret itself is not taken here, only where it is kept.".strip()
-        return [
-            Field(field, f"{one.path}: name of the Secret", hint, longest=253),
-            Field(f"{field}-key", f"{one.path}: key inside the Secret", longest=253),
-        ]
+        name = Field(field, f"{one.path}: name of the Secret", f"{hint} It goes to {one.name_at}.", longest=253)
+        key = Field(f"{field}-key", f"{one.path}: key inside the Secret", f"It goes to {one.key_at}.", longest=253)
+        return [name, key] if one.key_at else [name]
     label = f"{one.path} ({_SAID[one.type]})" if one.type in _SAID and not one.enum else one.path
     if choices := _choices(one):
         return [Field(field, label, hint, kind="choice", choices=choices, initial=_shown(one))]

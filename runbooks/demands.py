@@ -20,6 +20,7 @@ from bot.helm.charts import PulledChart
 from bot.helm.failures import FieldProblem, RenderFailed, ValuesRefused
 from bot.helm.subcharts import Subchart, enabled, within
 from bot.redaction import redact, redact_values, secret_name
+from runbooks.references import Reference, reference
 
 MOST = 20
 _LONGEST = 300
@@ -32,7 +33,10 @@ _PLACEHOLDER = re.compile(r"%[-+# 0-9.]*[a-zA-Z]")
 
 @dataclass(frozen=True)
 class Missing:
-    """One value that a person could supply. ``type`` is JSON Schema's word; ``secret``: its name says that it is one."""
+    """One value that a person could supply. ``type`` is JSON Schema's word; ``secret``: its name says that it is one.
+
+    Of a secret only the name and key of a Secret can be supplied, where the chart takes them: at ``reference``.
+    """
 
     path: str
     type: str
@@ -43,6 +47,12 @@ class Missing:
     secret: bool = False
     minimum: float | None = None
     maximum: float | None = None
+    reference: Reference | None = None
+
+    @property
+    def suppliable(self) -> bool:
+        """Whether a person can supply it without typing a secret."""
+        return not self.secret or self.reference is not None
 
     def as_fact(self) -> dict[str, Json]:
         """As it stands in the plan's ``missing_values``; a secret's default is left out."""
@@ -57,6 +67,7 @@ class Missing:
             "secret": self.secret,
             "minimum": self.minimum,
             "maximum": self.maximum,
+            "reference": self.reference.as_fact() if self.reference else None,
         }
 
 
@@ -270,6 +281,7 @@ def _missing(path: Path, why: str, template: str, given: Given) -> Missing:
     types = sorted((described.types if described else None) or ())
     default = rules.get("default", lookup(given.defaults, path))
     enum = rules.get("enum")
+    secret = secret_name(path[-1])
     return Missing(
         path=dotted(path),
         type=types[0] if types else _type_of(default),
@@ -277,10 +289,15 @@ def _missing(path: Path, why: str, template: str, given: Given) -> Missing:
         template=template,
         enum=tuple(enum) if isinstance(enum, list) else (),
         default=None if default is ABSENT else default,
-        secret=secret_name(path[-1]),
+        secret=secret,
         minimum=_number(rules.get("minimum")),
         maximum=_number(rules.get("maximum")),
+        reference=_reference(path, given) if secret else None,
     )
+
+
+def _reference(path: Path, given: Given) -> Reference | None:
+    return reference(path, values=given.values, defaults=given.defaults, described=lambda at: _described(at, given))
 
 
 def _described(path: Path, given: Given) -> Node | None:

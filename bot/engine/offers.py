@@ -223,8 +223,9 @@ def _asked(run: RunRecord) -> list[Mapping[str, Any]]:
 
 
 def _supply(run: RunRecord) -> tuple[Offer, ...]:
-    """Values that the new chart misses can be given in a dialog."""
-    if run.plan is None or not run.plan.facts.get("missing_values"):
+    """Values that the new chart misses can be given in a dialog; a secret only where the chart takes a Secret's name."""
+    missing = (run.plan.facts.get("missing_values") or ()) if run.plan else ()
+    if not any(one.get("reference") or not one.get("secret") for one in missing):
         return ()
     return (Offer(OfferKind.SUPPLY, "Supply values", plan_mark(run), _asking(run), style="primary"),)
 

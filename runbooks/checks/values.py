@@ -35,6 +35,10 @@ REFUSED = "values.refused"
 UNREAD = "values.unread"
 CORRECT = "Correct it in the target's values."
 SUPPLY = "Supply it for this run, or set it in the target's values."
+KEPT = (
+    "It is a secret, and the chart takes no Secret's name in its place, so it cannot be supplied here: "
+    "set it in the target's values."
+)
 
 
 class ValuesCompare:
@@ -94,7 +98,7 @@ async def _stopped(
         known = {one.path for one in missing}
         said = [
             replace(
-                blocker(refused_value(one.path, one.problem), SUPPLY if missing else CORRECT),
+                blocker(refused_value(one.path, one.problem), _way_out(missing)),
                 code=MISSING if one.path in known or one.problem.startswith("needs ") else REFUSED,
                 subject=next((path for path in known if path.rpartition(".")[0] == one.path), one.path)
                 if one.problem.startswith("needs ")
@@ -109,10 +113,16 @@ async def _stopped(
         missing = demands.missing(error, given, notes)
         if not missing:
             return [replace(blocker(error.message, error.way_out), code="chart.renders_not")], []
-        return [replace(blocker(error.message, SUPPLY), code=MISSING, subject=missing[0].path)], missing
+        return [replace(blocker(error.message, _way_out(missing[:1])), code=MISSING, subject=missing[0].path)], missing
     except BotError:
         return [], []
     return [], []
+
+
+def _way_out(missing: Sequence[demands.Missing]) -> str:
+    if not missing:
+        return CORRECT
+    return SUPPLY if any(one.suppliable for one in missing) else KEPT
 
 
 def _unread(

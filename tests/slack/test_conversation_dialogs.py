@@ -28,7 +28,14 @@ MISSING = [
     {"path": "opal.replicas", "type": "integer", "why": "The chart has no default.", "minimum": 1, "maximum": 9},
     {"path": "mode", "type": "string", "why": "One of two.", "enum": ["single", "cluster"], "template": "server.yaml"},
     {"path": "server.labels", "type": "object", "why": "Labels of the pods."},
-    {"path": "opal.masterToken", "type": "string", "why": "OPAL wants it.", "secret": True},
+    {
+        "path": "opal.masterToken",
+        "type": "string",
+        "why": "OPAL wants it.",
+        "secret": True,
+        "reference": {"name": "opal.existingSecret", "key": "opal.masterTokenKey"},
+    },
+    {"path": "opal.pepper", "type": "string", "why": "OPAL wants it.", "secret": True, "reference": None},
 ]
 
 
@@ -68,12 +75,20 @@ async def opened(bot: Bot, user: str, ts: str, action: str) -> dict[str, Any]:
 
 
 async def test_a_blocker_is_overridden_by_the_releases_name_and_a_reason(bot: Bot) -> None:
+    lost = {
+        "kind": "PersistentVolumeClaim",
+        "name": "data-qdrant-0",
+        "because_of": "it",
+        "unsaved": "no step backs it up",
+    }
+    bot.script.facts = {**bot.script.facts, "loses": [lost]}
     card = await blocked(bot)
     assert card.buttons == ["Override…", "Plan again"]
     modal = await opened(bot, "carol", card.ts, "run_override")
     said = json.dumps(modal, ensure_ascii=False)
     assert "A claim would be deleted, and its data." in said
     assert "`PersistentVolumeClaim/data-qdrant-0`" in said
+    assert "*Not backed up*: `PersistentVolumeClaim/data-qdrant-0` (no step backs it up)" in said
     assert "Target `prod`, release `aeterna`" in said
     run = (await bot.desk.runs("prod"))[0]
     assert json.loads(modal["private_metadata"])["mark"].partition(":")[0] == run.id
@@ -124,6 +139,7 @@ async def test_missing_values_are_asked_for_checked_and_planned_with(bot: Bot) -
     assert card.buttons == ["Supply values", "Plan again"]
     modal = await opened(bot, "alice", card.ts, "run_supply")
     inputs = {block["block_id"]: block for block in modal["blocks"] if block["type"] == "input"}
+    assert "Not asked for: `opal.pepper`" in str(modal["blocks"])
     assert [block["element"]["type"] for block in inputs.values()] == [
         "number_input", "static_select", "plain_text_input", "plain_text_input", "plain_text_input",
     ]  # fmt: skip
@@ -148,7 +164,8 @@ async def test_missing_values_are_asked_for_checked_and_planned_with(bot: Bot) -
         "opal.replicas": 3,
         "mode": "cluster",
         "server.labels": {"team": "core"},
-        "opal.masterToken": {"name": "opal", "key": "token"},
+        "opal.existingSecret": "opal",
+        "opal.masterTokenKey": "token",
     }
 
 

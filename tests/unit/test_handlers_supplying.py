@@ -75,12 +75,26 @@ def test_what_cannot_be_taken_says_why(missing: Missing, text: str, why: str) ->
 
 @pytest.mark.parametrize("told", [{"path": "db.password"}, {"path": "x", "secret": True}])
 def test_where_a_secret_is_wanted_only_a_secrets_name_and_key_are_taken(told: dict[str, Any]) -> None:
-    missing = [Missing.of(told)]
+    missing = [Missing.of({**told, "reference": {"name": "db.existingSecret", "key": "db.secretKey"}})]
     assert [field.id for field in fields(missing)] == ["value-0", "value-0-key"]
     value, problems = read(missing, {"value-0": "db-credentials", "value-0-key": "password"})
-    assert (value, problems) == ({told["path"]: {"name": "db-credentials", "key": "password"}}, {})
+    assert (value, problems) == ({"db.existingSecret": "db-credentials", "db.secretKey": "password"}, {})
     _, problems = read(missing, {"value-0": "Hunter22!", "value-0-key": "sk-abcdefghijklmnopqrstuvwx"})
     assert problems == {"value-0": NOT_TAKEN, "value-0-key": NOT_TAKEN}
+
+
+def test_a_chart_with_a_fixed_key_is_asked_for_the_secrets_name_alone() -> None:
+    missing = [Missing.of({"path": "db.password", "reference": {"name": "db.existingSecret", "key": ""}})]
+    assert [field.id for field in fields(missing)] == ["value-0"]
+    assert read(missing, {"value-0": "db-credentials"}) == ({"db.existingSecret": "db-credentials"}, {})
+
+
+def test_a_secret_for_which_the_chart_takes_no_secrets_name_is_never_asked_for() -> None:
+    missing = [Missing.of({"path": "db.password"}), one()]
+    assert [field.id for field in fields(missing)] == ["value-1"]
+    values, problems = read(missing, {"value-0": "hunter22hunter22", "value-1": "x"})
+    assert (len(values), problems) == (1, {})
+    assert "hunter22" not in str(values)
 
 
 def test_a_default_is_filled_in_unless_it_is_a_secret() -> None:
