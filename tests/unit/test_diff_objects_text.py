@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
+import re
 from typing import Any
 
 import pytest
@@ -19,6 +21,10 @@ OTHER = "tr0ub4dor-and-3"
 
 def mark(text: str) -> str:
     return hmac.new(b"key", text.encode(), hashlib.sha256).hexdigest()[:8]
+
+
+def packed(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 def obj(kind: str, **more: Any) -> Json:
@@ -39,6 +45,18 @@ LEAKS = [
     (obj("Secret", data={"p": LEAK}), obj("Secret", data={"p": OTHER})),
     (obj("Secret", data={"p": LEAK}), None),
     (None, obj("Secret", data={"p": OTHER})),
+    (None, obj("Secret", stringData={"config.json": f'{{"db": {{"password": "{OTHER}"}}}}'})),
+    (obj("Secret", stringData={"p": LEAK}), None),
+    (obj("Secret", stringData={"p": LEAK}), obj("Secret", data={"p": packed(OTHER)})),
+    (obj("Secret", data={"p": packed(LEAK)}), obj("Secret", data={"p": packed(OTHER), "more": packed(LEAK)})),
+    (
+        obj("ConfigMap", data={"tool.b64": packed(f"user: me\npassword: {LEAK}\n")}),
+        obj("ConfigMap", data={"tool.b64": packed(f"user: me\npassword: {OTHER}\n")}),
+    ),
+    (
+        obj("ConfigMap", data={"f": f"db:\n  password: |\n    {LEAK}\n  port: 1\n"}),
+        obj("ConfigMap", data={"f": f"db:\n  password: |\n    {OTHER}\n  port: 1\n"}),
+    ),
     (obj("ConfigMap", data={"DB_PASSWORD": LEAK}), obj("ConfigMap", data={"DB_PASSWORD": OTHER})),
     (
         obj("ConfigMap", data={"f": f"a: 1\npassword: {LEAK}\nb: 2\n"}),
@@ -61,9 +79,12 @@ def test_a_secret_shows_that_it_changed_and_never_what(old: Json | None, new: Js
     text = object_text(pair, change, mark)
     lines = [*field_lines(change, mark), *drift_lines(change, mark)]
     assert "[redacted]" in text
-    for secret in (LEAK, OTHER):
+    for secret in (LEAK, OTHER, packed(LEAK), packed(OTHER)):
         assert secret not in text + "\n".join(lines) + repr(change) + repr(pair)
-    assert any(line.startswith(("+", "-")) for line in text.splitlines()[2:])
+    changed = [line for line in text.splitlines()[2:] if line.startswith(("+", "-"))]
+    assert changed
+    marks = [re.findall(r"\((\w{8})\)", "\n".join(one for one in changed if one.startswith(side))) for side in "-+"]
+    assert marks[0] != marks[1]
 
 
 @pytest.mark.parametrize(("old", "new"), LEAKS)
