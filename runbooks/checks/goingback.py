@@ -18,16 +18,14 @@ from bot.engine.contract import CheckResult, Finding, Level, PlanContext, Shared
 from bot.errors import BotError, Evidence
 from bot.helm.models import StoredRelease
 from bot.helm.rendering import parse_objects
-from bot.kube.apiversions import api_findings
 from bot.kube.cluster import Cluster
 from bot.kube.failures import UnknownKind
-from bot.kube.findings import KubeFinding
 from bot.kube.objects import name_of, ref_of
 from runbooks.checks.comparison import Comparison, compared
 from runbooks.checks.definitions import immutable_of
 from runbooks.checks.findings import not_done
 from runbooks.checks.loss import DataLoss
-from runbooks.checks.objects import Objects, told
+from runbooks.checks.objects import Objects
 from runbooks.checks.rehearsal import Rehearsal
 from runbooks.reading import Reader
 from runbooks.text import listed
@@ -35,6 +33,7 @@ from runbooks.wayback import WayBack, chosen
 
 Json = dict[str, Any]
 IMAGES, VALUES, UNREADABLE = "rollback.images", "rollback.values", "rollback.unreadable"
+UNSERVED = "api.unserved"
 HOOKS = ("pre-rollback", "post-rollback")
 _UPGRADE = re.compile(r"\b([Tt])he upgrade\b")
 
@@ -114,29 +113,29 @@ def objects_between(current: StoredRelease, target: StoredRelease) -> Objects:
 
 
 async def _refusals(context: PlanContext, way: WayBack, objects: Objects) -> list[Finding]:
-    """Removed API versions, then the rehearsal of whatever is served."""
-    cluster, namespace = context.clients.cluster, context.target.namespace
-    found, unreadable = await asyncio.gather(
-        api_findings(cluster, objects.new, namespace), _unreadable(cluster, objects, way)
-    )
-    unserved = {one.subject for one in found if one.code == "api.unserved"}
+    """What the rehearsal refuses, and what stops Helm before it comes so far."""
     server_side = _server_side(context, way)
     rehearsal = Rehearsal(  # Helm takes the fields of client-side applies over in every rollback
-        cluster, namespace, server_side=server_side, taking_over=server_side, before=objects.before
+        context.clients.cluster,
+        context.target.namespace,
+        server_side=server_side,
+        taking_over=server_side,
+        before=objects.before,
     )
-    tried = await rehearsal.all(
-        [obj for obj in objects.after if str(ref_of(obj)) not in unserved],
-        [obj for obj in objects.hooks if str(ref_of(obj)) not in unserved],
+    tried, unreadable = await asyncio.gather(
+        rehearsal.all(objects.after, objects.hooks), _unreadable(context.clients.cluster, objects, way)
     )
-    return [*told(_about_the_past(found, way)), *unreadable, *tried]
+    return [*(_about_the_past(one, way) for one in tried), *unreadable]
 
 
-def _about_the_past(found: Iterable[KubeFinding], way: WayBack) -> list[KubeFinding]:
+def _about_the_past(one: Finding, way: WayBack) -> Finding:
     """An old manifest cannot be corrected any more: the ways out are others than a new chart's."""
+    if one.code != UNSERVED:
+        return one
     way_out = (
         f"The way to {way.named} is closed; choose a newer revision, or upgrade to a version that this cluster takes."
     )
-    return [replace(one, way_out=way_out) if one.level == "blocker" else one for one in found]
+    return replace(one, way_out=way_out)
 
 
 async def _unreadable(cluster: Cluster, objects: Objects, way: WayBack) -> list[Finding]:

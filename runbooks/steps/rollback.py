@@ -65,7 +65,11 @@ class HelmRollback:
                 way_out="Look at the history before anything else is done.",
             )
         try:
-            if (last := await self._detour(context, wanted)) is not None:
+            if (
+                newest is not None
+                and newest.status.pending
+                and (last := await self._detour(context, wanted)) is not None
+            ):
                 context.progress(f"helm rollback to revision {last} first, so that nothing is left behind")
                 await self._go(context, params, last, f"rollback to {last}{_ON_THE_WAY}{wanted}")
             context.progress(f"helm rollback to revision {wanted}")
@@ -79,9 +83,6 @@ class HelmRollback:
 
     async def _detour(self, context: StepContext, wanted: int) -> int | None:
         """The last deployed revision, if a cut-off one has to be undone by it first, so that nothing is stranded."""
-        states = await context.clients.releases.states()
-        if not states or not states[-1].status.pending:
-            return None
         return await asyncio.to_thread(strands, await context.clients.releases.all(), wanted)
 
     async def _go(self, context: StepContext, params: RollbackParams, revision: int, what: str) -> None:
