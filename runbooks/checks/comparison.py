@@ -183,11 +183,11 @@ def _renewed(change: ObjectChange) -> Iterable[Finding]:
     if not keys or change.live is Live.MISSING:
         return
     name = str(change.ref)
-    what = f"{listed(keys)} {'is' if len(keys) == 1 else 'are'}"
-    text = f"{name}: {what} drawn anew at every rendering, so the upgrade replaces what is there, and so does every later one."
+    them = "it" if len(keys) == 1 else "them"
+    text = f"{name}: the upgrade replaces {listed(keys)}, because the chart draws {them} anew at every rendering."
     way_out = (
-        "What was set up with the old value (a database's user, a token) refuses the new one: give it a fixed value in the "
-        "target's values, or a Secret of your own, as far as the chart takes one."
+        "What was set up with the old one (a database's user, a token) refuses the new one: fix it in the target's values, or "
+        "name a Secret of your own, if the chart takes one."
     )
     yield Finding(Level.WARNING, text, way_out, RENEWED, name)
 

@@ -179,7 +179,9 @@ async def test_a_chart_that_draws_a_password_does_not_void_its_own_approval(worl
     assert (await _bound(world)) == result.bindings["manifest"]
     (renewed,) = coded(result, "secrets.renewed")
     assert renewed.level is Level.WARNING
-    assert renewed.text.startswith(f"Secret/{RELEASE}-session: key is drawn anew at every rendering")
+    assert renewed.text.startswith(
+        f"Secret/{RELEASE}-session: the upgrade replaces key, because the chart draws it anew"
+    )
     assert "Generated anew at every rendering: 1 value of 1 object." in texts(result, Level.INFO)
     assert result.facts["objects_changed"] == 0
 
