@@ -26,6 +26,8 @@ _NAMES = (
     r"passw(?:or)?d|passphrase|pwd|(?-i:(?<![a-z])pass|Pass|PASS)(?![A-Za-z])|secret|token|credential|cookie|htpasswd|"
     r"(?:api|private|access|auth|account|shared|encryption|signing|master|client|license|ssh|hmac|storage)[-_]?key"
 )
+_WORDS = ("pass", "pwd", "secret", "token", "credential", "cookie", "key")
+"""One of them is in each of the names."""
 _SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
 # Names that only point to a secret, or say that one is used.
 _POINTER = re.compile(
@@ -208,15 +210,18 @@ def _redact(text: str, depth: int) -> str:
     text = TOKEN.sub(MASK, text)
     text = PASSWORD_HASH.sub(MASK, text)
     text = SIGNED.sub(rf"\g<name>{MASK}", text)
-    text = _URL_PASSWORD.sub(rf"\g<scheme>{MASK}@", text)
-    text = _URL_USER.sub(rf"\g<scheme>{MASK}@", text)
+    if "://" in text:
+        text = _URL_PASSWORD.sub(rf"\g<scheme>{MASK}@", text)
+        text = _URL_USER.sub(rf"\g<scheme>{MASK}@", text)
     text = _BEARER.sub(rf"\g<kind>{MASK}", text)
-    text = _ENVIRONMENT.sub(_variable, text)
-    text = _blocks(text)
-    text = _LINE.sub(_line, text)
-    text = _ASSIGNED.sub(_assigned, text)
-    text = _SAID.sub(rf"\g<said>{MASK}", text)
-    text = _ELEMENT.sub(_element, text)
+    low = text.lower()
+    if any(word in low for word in _WORDS):  # most texts have none, and what follows is slow to find none
+        text = _ENVIRONMENT.sub(_variable, text)
+        text = _blocks(text) if "|" in text or ">" in text else text
+        text = _LINE.sub(_line, text)
+        text = _ASSIGNED.sub(_assigned, text)
+        text = _SAID.sub(rf"\g<said>{MASK}", text)
+        text = _ELEMENT.sub(_element, text) if "</" in text else text
     text = _DOCKER_AUTH.sub(rf"\g<name>{MASK}", text)
     return _BASE64.sub(lambda match: _packed(match[0], depth - 1), text) if depth > 0 else text
 
