@@ -191,6 +191,27 @@ async def test_a_chart_that_draws_a_password_does_not_void_its_own_approval(worl
     assert (await _bound(world)) != first.bindings["manifest"], "what is not drawn still counts"
 
 
+async def test_only_a_chart_that_draws_something_new_is_rendered_twice(
+    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
+) -> None:
+    log, program = tmp_path / "calls", tmp_path / "counting-helm"
+    program.write_text(f'#!/bin/sh\necho "$*" >> {log}\nexec {helm_program} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+
+    async def renderings(world: World, version: str) -> int:
+        log.write_text("", encoding="utf-8")
+        world.asking(version=version)
+        await world.check("manifests.dry_run")
+        return sum("--dry-run=server" in line for line in log.read_text(encoding="utf-8").splitlines())
+
+    async with world_of(
+        cluster=cluster, control_plane=control_plane, helm_program=program, namespace=namespace, directory=tmp_path
+    ) as world:
+        await world.install("0.2.0", {}, settled=False)
+        assert await renderings(world, "0.2.1") == 1, "its Secret is looked up, and so is as it was"
+        assert await renderings(world, BadVersion.PASSWORD_DRAWN_ANEW) == 2
+
+
 MORE = """\
 apiVersion: v1
 kind: Secret
