@@ -12,15 +12,16 @@ from typing import Any
 
 from bot.diff import values as diff_values
 from bot.engine.contract import Finding, Level
-from bot.errors import Evidence
+from bot.errors import Evidence, Refused
 from bot.kube.cluster import Cluster
+from bot.kube.failures import UnknownKind
 from bot.kube.findings import look
 from bot.kube.objects import Json, name_of
 from bot.redaction import redact
 from runbooks.checks.goingback import pod_specs
 from runbooks.checks.objects import told
 from runbooks.staying.found import CRDS, OUTSIDE, SERVICES, Stays, is_later, names, said, written
-from runbooks.text import counted, listed, when
+from runbooks.text import listed, when
 from runbooks.wayback import WayBack
 
 _ADDRESS = re.compile(r"(host|hosts|hostname|url|uri|endpoint|address|dsn)$", re.IGNORECASE)
@@ -147,29 +148,32 @@ def _leaves(path: tuple[str, ...], values: Mapping[str, Any]) -> Iterator[tuple[
 
 async def definitions(cluster: Cluster, way: WayBack, before: Sequence[Json], after: Sequence[Json]) -> Stays:
     """The CustomResourceDefinitions of the kinds that the release uses. Helm never takes those of a chart's ``crds/`` back."""
-    groups = {group for obj in (*before, *after) if (group := _custom_group(obj))}
-    if not groups:
-        return Stays()
-    found = await look(
-        cluster, "apiextensions.k8s.io/v1", "CustomResourceDefinition", metadata_only=True, what="definitions"
-    )
-    if not found.known:
-        text = f"I may not read definitions; a rollback leaves those of {listed(sorted(groups))} as they are."
-        return Stays((said(Level.INFO, CRDS, text),))
-    mine = [one for one in found.items if name_of(one).partition(".")[2] in groups]
+    kinds = {(str(obj.get("apiVersion")), str(obj.get("kind"))) for obj in (*before, *after) if _custom_group(obj)}
+    try:
+        read = await asyncio.gather(*(_definition(cluster, *key) for key in sorted(kinds)))
+    except Refused:
+        named = listed(sorted({kind for _, kind in kinds}))
+        return Stays(
+            (said(Level.INFO, CRDS, f"I may not read definitions; a rollback leaves those of {named} alone."),)
+        )
     findings = []
-    for one in sorted(mine, key=name_of):
+    for one in (found for found in read if found):
         at, who = written(one)
         if is_later(at, way.since):
-            by = f" by {who}" if who else ""
+            by, subject = f" by {who}" if who else "", f"CustomResourceDefinition/{name_of(one)}"
             text = f"The definition {name_of(one)} was written since ({when(at)}{by}) and stays as it is."
-            subject = f"CustomResourceDefinition/{name_of(one)}"
             findings.append(said(Level.WARNING, CRDS, text, subject=subject))
-    if mine and not findings:
-        findings.append(
-            said(Level.INFO, CRDS, f"{counted(len(mine), 'definition')} of custom kinds: none was written since.")
-        )
     return Stays(tuple(findings))
+
+
+async def _definition(cluster: Cluster, api_version: str, kind: str) -> Json | None:
+    """The definition of a kind; None where the cluster does not serve it."""
+    try:
+        resource = await cluster.discovery.resource(api_version, kind)
+    except UnknownKind:
+        return None
+    name = f"{resource.plural}.{resource.group}"
+    return await cluster.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", name)
 
 
 def _custom_group(obj: Json) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 from bot.engine.contract import CheckResult, Finding, Level
 from bot.helm.models import Status
 from bot.kube import Cluster
+from bot.kube.failures import UnknownKind
+from bot.kube.objects import ObjectRef
 from bot.store.records import PastStep, StepRecord, StepState
 from dev.charts import light_values
 from dev.controlplane import Running
@@ -62,6 +66,18 @@ async def change(world: World, *, merge: dict[str, Any], kind: str, name: str, a
     await world.clients.cluster.create(
         {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": world.namespace}, **merge}
     )
+
+
+async def served(cluster: Cluster, api_version: str, kind: str) -> None:
+    """Wait until the API server serves a kind; it tells nobody when it does."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await cluster.discovery.resource(api_version, kind)
+            except UnknownKind:
+                await asyncio.sleep(0.1)
+            else:
+                return
 
 
 # -- where it goes ----------------------------------------------------------------------------------------------
@@ -223,6 +239,37 @@ async def test_other_services_that_the_values_point_to_are_told(world: World) ->
     assert moves.text == (
         "postgresql.external.host points to postgres.example again (now other.example): what was written there stays there."
     )
+
+
+async def test_a_definition_that_was_written_since_is_told(world: World) -> None:
+    widget = {"apiVersion": "things.example/v1", "kind": "Widget", "metadata": {"name": "one"}}
+    await world.install("0.2.0", settled=False)
+    await world.install("0.2.1", settled=False)
+    await world.rewrite(1, "\n---\n" + json.dumps(widget) + "\n")
+    await world.clients.cluster.create(
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": "widgets.things.example"},
+            "spec": {
+                "group": "things.example",
+                "scope": "Namespaced",
+                "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+                "versions": [
+                    {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}
+                ],
+            },
+        }
+    )
+    try:
+        await served(world.clients.cluster, "things.example/v1", "Widget")
+        found = only(await world.check("rollback.stays"), "rollback.crds")
+    finally:
+        await world.clients.cluster.delete(
+            ObjectRef("apiextensions.k8s.io/v1", "CustomResourceDefinition", "widgets.things.example")
+        )
+    assert found.text.startswith("The definition widgets.things.example was written since")
+    assert found.subject == "CustomResourceDefinition/widgets.things.example"
 
 
 async def test_a_claim_that_was_created_since_is_told(world: World) -> None:
