@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from dev import release
@@ -35,6 +36,8 @@ class Stage:
     """The world, and what people do in its channel."""
 
     world: World
+    _told: set[str] = field(default_factory=set)
+    """Lines of cards that were told already."""
 
     async def types(self, user: str, text: str) -> None:
         """Somebody types ``/aeterna TEXT``."""
@@ -73,14 +76,16 @@ class Stage:
             raise StoryFailed(f"Waited {patience:.0f} s for {what} in vain.") from error
 
     async def card(self, *parts: str, ts: str | None = None, what: str, patience: float = 60) -> Message:
-        """A card that shows all of these parts; its text is told."""
+        """A card that shows all of these parts; its text is told, what was told before only counted."""
 
         def fits(message: Message) -> bool:
             root = message.ephemeral_to is None and message.thread_ts in (None, message.ts)
             return root and ts in (None, message.ts) and all(part in self.text(message) for part in parts)
 
         found = await self.sees(fits, what, patience)
-        self.quote(self.text(found))
+        lines = self.text(found).splitlines()
+        self.quote("\n".join(folded(lines, self._told)))
+        self._told.update(lines)
         return found
 
     async def refused(self, user: str, *parts: str) -> None:
@@ -136,6 +141,15 @@ class Stage:
     def quote(text: str) -> None:
         """What Slack shows, set apart from what is told."""
         say("\n".join(f"  │ {line}".rstrip() for line in text.splitlines()))
+
+
+def folded(lines: Sequence[str], told: Collection[str]) -> list[str]:
+    """Lines in a row that were told before become one that counts them; two are not worth it."""
+    shown: list[str] = []
+    for known, group in groupby(lines, key=lambda line: line in told):
+        run = list(group)
+        shown += [f"⋮ {len(run)} lines as before"] if known and len(run) > 2 else run
+    return shown
 
 
 def _lists(view: Mapping[str, Any] | None) -> list[dict[str, Any]]:
