@@ -77,5 +77,5 @@ async def test_a_certificate_that_nobody_vouches_for_is_said(tmp_path: Path) -> 
 def test_the_api_server_that_is_away_is_a_sentence_with_a_way_out() -> None:
     error = lost_connection(Call("get", "pods"), "https://1.2.3.4", ConnectionRefusedError(111, "x"), sent=False)
     assert isinstance(error, Temporary)
-    assert error.message == ("The API server https://1.2.3.4 cannot be reached to get pods: the connection is refused.")
+    assert error.message == "The API server https://1.2.3.4 cannot be reached: the connection is refused."
     assert error.way_out.startswith("Look whether it runs")
