@@ -1,6 +1,7 @@
 """``python -m tests.bench [PART…]``: one line a figure on stdout, progress on stderr, exit code 1 if one is over.
 
-The parts are ``starts``, ``acks``, ``growth``, ``upgrades``, ``rollbacks``, ``plans`` and ``emergencies``; without a name all of them.
+The parts are ``starts``, ``acks``, ``growth``, ``upgrades``, ``rollbacks``, ``plans`` and
+``emergencies``; without a name all of them.
 """
 
 from __future__ import annotations

@@ -194,7 +194,8 @@ async def _our_bot(
     channels = [SlackChannel("C0INCBENCH", CHANNEL)]
     program = toolchain.path("local-slack")
     async with SlackWorkspace.running(program=program, channels=channels, limits=Limits.unhurried()) as slack:
-        targets = [crowd.target("http://127.0.0.1:9") for crowd in crowds]
+        # a copy of each: what two targets share would be written as an alias
+        targets = [json.loads(json.dumps(crowd.target("http://127.0.0.1:9"))) for crowd in crowds]
         file = configuration.write(directory, targets=targets, helm=toolchain.path("helm"))
         environment = configuration.environment(slack=slack, kubeconfig=cluster.kubeconfig, file=file)
         side = Side(slack, environment, directory, OURS)
