@@ -155,6 +155,7 @@ def turned(value: Any, dice: random.Random) -> Any:
     return [turned(part, dice) for part in value] if isinstance(value, list) else value
 
 
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     manifest, st.dictionaries(st.text("xyz", min_size=1), st.text("pq"), max_size=3), st.randoms(use_true_random=False)
 )
