@@ -108,8 +108,9 @@ def offers(run: RunRecord) -> tuple[Offer, ...]:
         case RunState.PLANNING | RunState.QUEUED | RunState.RUNNING if run.mutates:
             return () if run.cancel_requested_by else (_cancel(run),)
         case RunState.NEEDS_ATTENTION:
-            stop = Offer(OfferKind.STOP, "Stop here", run.id, Permission.UPGRADE)
-            retry = Offer(OfferKind.RETRY, "Retry", run.id, Permission.UPGRADE, style="primary")
+            decides = Permission.EMERGENCY if run.emergency else Permission.UPGRADE
+            stop = Offer(OfferKind.STOP, "Stop here", run.id, decides)
+            retry = Offer(OfferKind.RETRY, "Retry", run.id, decides, style="primary")
             return (retry, *_roll_back(run), stop, *_emergencies(run))
         case RunState.SUCCEEDED:
             return (*_ticks(run, "after"), *_roll_back(run), *_asks(run), *_undone(run))
@@ -241,7 +242,7 @@ def _override(run: RunRecord) -> tuple[Offer, ...]:
 
 def _asking(run: RunRecord) -> Permission:
     """The permission that asking for such a run needs."""
-    return _permission(run.runbook)
+    return Permission.EMERGENCY if run.emergency else _permission(run.runbook)
 
 
 def _permission(runbook: str) -> Permission:

@@ -87,7 +87,7 @@ class People(Writer):
                     await self._into_thread(connection, run_id, row.channel, key=f"alone:{digest[:16]}", body=body)
         except (IntegrityError, Occupied) as error:
             raise await self._held(run_id) from error
-        self._wake(*stopped) if claim else self._wake(run_id, *stopped)  # whoever has the claim needs no waking
+        self._wake(*stopped, *(() if claim else (run_id,)))  # whoever has the claim needs no waking
         return claim
 
     async def reject(self, run_id: str, *, user: str, digest: str, reason: str = "") -> RunRecord:

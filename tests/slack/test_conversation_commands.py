@@ -149,7 +149,7 @@ async def test_a_mistake_of_ours_gives_a_reference_and_no_details(
     async def broken(*_args: object, **_kwargs: object) -> None:
         raise RuntimeError("token xoxb-1 leaked")
 
-    monkeypatch.setattr(bot.desk, "holder", broken)
+    monkeypatch.setattr(bot.desk, "holders", broken)
     await bot.slack.command("alice", "ops", "locks")
     answer = everything(await bot.says_to(ALICE, "went wrong in the bot itself"))
     assert "xoxb" not in answer

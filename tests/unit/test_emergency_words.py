@@ -191,6 +191,13 @@ def test_the_card_of_an_emergency_says_what_stops_and_who_is_enough() -> None:
     assert reject.permission is Permission.EMERGENCY
 
 
+def test_who_may_confirm_an_emergency_may_also_cancel_retry_and_stop_it() -> None:
+    for state in (RunState.QUEUED, RunState.RUNNING, RunState.NEEDS_ATTENTION, RunState.EXPIRED):
+        found = offers(emergency(state, runbook="stop-everything"))
+        assert found
+        assert {offer.permission for offer in found} == {Permission.EMERGENCY}
+
+
 def test_both_cards_of_a_pre_emption_name_each_other() -> None:
     urgent = emergency(RunState.QUEUED, preempts="r-old234", incident=None)
     assert "Starts as soon as `r-old234` is at a safe point" in shown(card(urgent))
