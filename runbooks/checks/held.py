@@ -34,20 +34,18 @@ class RestorePlan:
         asked = context.run.inputs.get("component")
         everything = release.down(past)
         down = [one for one in everything if asked in (None, one.member.component)]
+        gone = release.gone(past) if asked is None else []
         decided = str(context.run.inputs.get("changed") or "")
         findings = [
             *(_question(one) for one in down if one.changed and not decided),
             *(_told(one, decided) for one in down),
-            *(
-                warning(f"{subject} was held down and is no longer there: it is left out.")
-                for subject in release.gone(past)
-            ),
+            *(warning(f"{subject} was held down and is no longer there: it is left out.") for subject in gone),
             *(_needs(release, everything, str(asked)) if asked is not None else []),
         ]
         if not down:
             findings.append(_nothing(release, everything, asked))
         returns = [_row(one, keep=one.changed and decided == KEEP_THEM) for one in down]
-        return CheckResult(tuple(findings), {"returns": returns, "starts": _starts(release, down)})
+        return CheckResult(tuple(findings), {"returns": returns, "starts": _starts(release, down), "gone": gone})
 
 
 def _row(one: Down, *, keep: bool) -> Json:

@@ -169,7 +169,11 @@ class ComponentsRestore:
     params: ClassVar[type[BaseModel]] = RestoreParams
 
     async def intend(self, context: StepContext, params: RestoreParams) -> Facts:
-        return {"returns": [dict(row) for row in context.plan.get("returns") or ()]}
+        """What is no longer there is forgotten with it."""
+        return {
+            "returns": [dict(row) for row in context.plan.get("returns") or ()],
+            "gone": context.plan.get("gone") or [],
+        }
 
     async def run(self, context: StepContext, params: RestoreParams, intent: Facts) -> Outcome:
         """Raises ``Permanent`` with what did not come back; what needs that stays down, everything else comes back."""
@@ -177,7 +181,7 @@ class ComponentsRestore:
         work = _Restoring(context, params, len(rows))
         for stage in _stages(context, rows):
             await work.stage(stage)
-        return work.outcome()
+        return work.outcome(intent.get("gone") or ())
 
     async def reconcile(self, context: StepContext, params: RestoreParams, intent: Facts) -> Reconciled:
         """A note that is still there is work that is still to do."""
@@ -253,7 +257,7 @@ class _Restoring:
         component = self._context.target.components.get(name)
         return set(component.needs) if component else set(self._context.target.components)
 
-    def outcome(self) -> Outcome:
+    def outcome(self, forgotten: Sequence[str]) -> Outcome:
         """Raises ``Permanent`` when not everything is back."""
         _demand(self._results, "could not be brought back")
         if self._stuck:
@@ -265,7 +269,7 @@ class _Restoring:
                 way_out="Retry when the cause is removed: what is back already stays as it is.",
                 evidence=evidence.of_stuck(one for result in self._stuck for one in result.stuck),
             )
-        return _brought_back(self._results, self._paused, datetime.now(UTC) - self._began)
+        return _brought_back(self._results, self._paused, datetime.now(UTC) - self._began, forgotten=forgotten)
 
 
 class _Counter:
@@ -352,7 +356,9 @@ def _taken_down(results: Sequence[Result], intent: Facts) -> Outcome:
     )
 
 
-def _brought_back(results: Sequence[Result], paused: Sequence[str], took: timedelta) -> Outcome:
+def _brought_back(
+    results: Sequence[Result], paused: Sequence[str], took: timedelta, *, forgotten: Sequence[str] = ()
+) -> Outcome:
     back = [result.subject for result in results if result.state == "done"]
     gone = [result.subject for result in results if result.state == "gone"]
     said = [f"{counted(len(back), 'workload')} back as before" + (f" ({lasted(took)})." if took else ".")]
@@ -361,6 +367,6 @@ def _brought_back(results: Sequence[Result], paused: Sequence[str], took: timede
     said += [result.remark for result in results if result.remark]
     return Outcome(
         summary=" ".join(said),
-        facts={"restored": [*back, *gone]},
+        facts={"restored": [*back, *gone, *forgotten]},
         warning=bool(gone or paused or any(result.remark for result in results)),
     )
