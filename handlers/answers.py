@@ -27,13 +27,14 @@ _SIGNS: Mapping[type[BotError], tuple[str, str]] = {
 }
 
 
-def error(problem: BotError) -> SlackMessage:
-    """What happened, what it means, what to do next."""
+def error(problem: BotError, *, link: str | None = None) -> SlackMessage:
+    """What happened, what it means, what to do next. ``link`` is the address of the card that it is about."""
     sign, meaning = next((said for kind, said in _SIGNS.items() if isinstance(problem, kind)), ("❌", ""))
     page = Page()
     page.section(f"{sign} {prose(cut(problem.message, 1_500))}")
     following = " ".join(part for part in (meaning, prose(cut(problem.way_out, 1_000))) if part)
     page.section(f"👉 {following}" if following else "")
+    page.section(f"<{link}|To the card>" if link else "")
     for piece in problem.evidence[:3]:
         shown, left = tail(piece.text, characters=800, lines=12)
         before = f" · {words.count(left, 'line')} before are not shown" if left else ""

@@ -15,6 +15,7 @@ from bot.slack.client import SlackClients
 from bot.slack.permissions import Permissions, UserGroups
 from bot.slack.responder import Responder
 from bot.slack.views import Views
+from bot.store.journal import TargetHeld
 from handlers import answers
 from handlers.buttons import opens_dialog, urgent
 from handlers.commands import Commands, Typed
@@ -63,6 +64,8 @@ def register(*, settings: Settings, clients: SlackClients, desk: Desk) -> Entran
         emergencies=emergencies,
         submissions=submissions,
         responder=responder,
+        desk=desk,
+        views=views,
     )
     work = Work(handler)
 
@@ -94,7 +97,11 @@ class _Handler:
         emergencies: Emergencies,
         submissions: Submissions,
         responder: Responder,
+        desk: Desk,
+        views: Views,
     ) -> None:
+        self._desk = desk
+        self._views = views
         self._commands = commands
         self._presses = presses
         self._dialogs = dialogs
@@ -117,9 +124,16 @@ class _Handler:
                 await self._dialogs.open(body)
             else:
                 answer = await self._presses.click(body)
+        except TargetHeld as problem:
+            answer = answers.error(problem, link=await self._card(problem.holder))
         except BotError as problem:
             answer = answers.error(problem)
         except Exception as problem:  # noqa: BLE001 - a mistake of ours: the person gets a reference, the log the rest
             answer = answers.unexpected(problem, doing="command" if "command" in body else "click")
         if answer is not None and (url := body.get("response_url")):
             await self._responder.answer(str(url), answer)
+
+    async def _card(self, run_id: str | None) -> str | None:
+        """The address of the card of whoever holds the target, for whom the person has to wait."""
+        place = await self._desk.card(run_id) if run_id else None
+        return await self._views.link(*place) if place else None

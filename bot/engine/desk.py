@@ -20,6 +20,7 @@ from bot.settings import Configuration
 from bot.store import reading
 from bot.store.database import Database
 from bot.store.journal import Carries, Claim, Journal, Stale, TargetHeld
+from bot.store.outbox import card_of
 from bot.store.records import Lane, RunRecord, RunState
 
 Json = Any
@@ -102,7 +103,7 @@ class Desk:
             )
         if any(voice.user == user for voice in run.valid_approvals):
             raise Refused("You have approved this plan already; it needs one more person.")
-        told = confirmed_alone(self._configuration, run, user=user) if alone else ""
+        told = confirmed_alone(self._configuration, run, user=user) if alone else None
         claim = await self._guarded(
             run,
             self._journal.approve(
@@ -263,6 +264,10 @@ class Desk:
     async def holder(self, target: str) -> RunRecord | None:
         """The mutating run that holds the target, an emergency before a change."""
         return next(iter(await self.holders(target)), None)
+
+    async def card(self, run_id: str) -> tuple[str, str] | None:
+        """Channel and ``ts`` of the run's card, once it has been posted."""
+        return await card_of(self._database, run_id)
 
     async def planned(self, run_id: str, *, within: float) -> RunRecord:
         """The run as soon as its planning is over, or as it is after ``within`` seconds."""

@@ -1,4 +1,4 @@
-"""What a dialog needs of Slack: opened by a click's trigger, changed while it is open, and a word to one person after it."""
+"""What answers need of Slack: a dialog opened by a click's trigger and changed, a word to one person, a message's address."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.slack.calls import call
+from bot.errors import Temporary
+from bot.slack.calls import SlackRefused, call
 from bot.slack.render import SlackMessage
 
 Json = dict[str, Any]
@@ -28,6 +29,17 @@ class Views:
         """Replaces an open view."""
         body = {"view_id": view_id, "view": view}
         await call("views.update", self._client.api_call("views.update", json=body))
+
+    async def link(self, channel: str, ts: str) -> str | None:
+        """The address of a message; None when Slack does not tell it now."""
+        try:
+            asked = self._client.api_call(
+                "chat.getPermalink", http_verb="GET", params={"channel": channel, "message_ts": ts}
+            )
+            answer = await call("chat.getPermalink", asked)
+        except (SlackRefused, Temporary):
+            return None
+        return str(answer.get("permalink") or "") or None
 
     async def whisper(self, channel: str, user: str, message: SlackMessage) -> None:
         """Says something in a channel that only one person sees."""

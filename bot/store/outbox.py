@@ -75,6 +75,16 @@ async def enqueue(
     )
 
 
+async def card_of(database: Database, run_id: str) -> tuple[str, str] | None:
+    """Channel and ``ts`` of the run's card, once it has been posted."""
+    statement = select(outbox.c.channel, outbox.c.ts).where(
+        and_(outbox.c.run == run_id, outbox.c.kind == OutboxKind.CARD.value, outbox.c.ts.is_not(None))
+    )
+    async with database.transaction() as connection:
+        row = (await connection.execute(statement)).first()
+    return (row.channel, row.ts) if row else None
+
+
 class Outbox:
     """The poster's side. One replica posts at a time (a lock outside), so reads need no claim."""
 
@@ -155,12 +165,7 @@ class Outbox:
 
     async def card(self, run_id: str) -> tuple[str, str] | None:
         """Channel and ``ts`` of the run's card, once it has been posted."""
-        statement = select(outbox.c.channel, outbox.c.ts).where(
-            and_(outbox.c.run == run_id, outbox.c.kind == OutboxKind.CARD.value, outbox.c.ts.is_not(None))
-        )
-        async with self._database.transaction() as connection:
-            row = (await connection.execute(statement)).first()
-        return (row.channel, row.ts) if row else None
+        return await card_of(self._database, run_id)
 
     async def undelivered(self) -> int:
         """How many messages still wait."""
