@@ -110,7 +110,7 @@ class Executor:
                 # The click that asked for this run was its confirmation: of its first plan, not of one after a change.
                 # Both in one write, for a crash between them would leave the run waiting for a second click.
                 enough = run.approvals_needed <= 1 or alone
-                told = confirmed_alone(self._configuration, run, user=run.requested_by) if alone else ""
+                told = confirmed_alone(self._configuration, run, user=run.requested_by) if alone else None
                 confirmed = RunState.QUEUED if enough else state
                 until = None if enough else expires
                 await save(

@@ -15,9 +15,8 @@ _ACTING = str.maketrans({"*": "∗", "~": "∼", "`": "ˋ"})
 _UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # inside a word it formats nothing
 _QUOTE = re.compile(r"^(\s*)>+", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u200c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-_OURS = re.compile(
-    r"<@[UW][A-Z0-9]{1,20}>|<!date\^\d{1,12}\^[^<>|^]{1,80}\|[^<>|]{1,60}>|<!subteam\^S[A-Z0-9]{1,20}>|<#C[A-Z0-9]{1,20}>|`[^`\n]+`"
-)
+_OURS = re.compile(r"<@[UW][A-Z0-9]{1,20}>|<!date\^\d{1,12}\^[^<>|^]{1,80}\|[^<>|]{1,60}>|<#C[A-Z0-9]{1,20}>|`[^`\n]+`")
+_GROUP = re.compile(r"S[A-Z0-9]{1,20}")
 INDENT = "\u2003\u2002"
 """The width of a sign and a space at the start of a line; plain spaces would collapse."""
 _ENTITY_TAIL = re.compile(r"&[a-z]{0,3}$|<[^<>]*$")
@@ -33,6 +32,11 @@ def literal(text: str) -> str:
     """Others' text, shown as it is: no mention, link, format, code or quotation in it takes effect."""
     quoted = _QUOTE.sub(r"\1›", _CONTROL.sub("", text))
     return entities(_UNDERSCORE.sub("ˍ", quoted.translate(_ACTING)))
+
+
+def group(name: str) -> str:
+    """Calls everybody of a user group, by its id; nothing for what is none. Text never does, whoever wrote it."""
+    return f"<!subteam^{name}>" if _GROUP.fullmatch(name) else ""
 
 
 def prose(text: str) -> str:

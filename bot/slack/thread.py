@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.slack import report, words
-from bot.slack.markup import code, cut, literal, preformatted, prose, tail
+from bot.slack.markup import code, cut, group, literal, preformatted, prose, tail
 from bot.slack.render import Page, SlackMessage
 
 _INLINE_CHARACTERS = 1_200
@@ -38,8 +38,9 @@ class Reply:
 def reply(body: Mapping[str, Any]) -> Reply | None:
     """From an outbox body ``{"text", "evidence": [{"title", "text"}]}``; what is cut says so and comes as a file.
 
-    Evidence whose title is a file's name (``plan.json``) always comes as that file. With a ``report`` the whole of it comes
-    as a file when its card cannot show it all; None when the card does, and there is nothing else to say.
+    ``groups`` are the user groups that the message calls. Evidence whose title is a file's name (``plan.json``) always comes as
+    that file. With a ``report`` the whole of it comes as a file when its card cannot show it all; None when the card does, and
+    there is nothing else to say.
     """
     text = str(body.get("text") or "")
     evidence: list[Mapping[str, Any]] = list(body.get("evidence") or ())
@@ -49,7 +50,8 @@ def reply(body: Mapping[str, Any]) -> Reply | None:
         if not evidence:
             return None
     page = Page(rest="The whole text is in the file below.")
-    page.section(prose(text))
+    called = " ".join(group(name) for name in body.get("groups") or ())
+    page.section(f"{prose(text)} {called}".strip())
     files: list[File] = []
     if len(text) > 2_800:
         files.append(File("message.txt", "The whole message", text))

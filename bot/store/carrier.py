@@ -105,7 +105,7 @@ class Carrier(Writer):
         expires_in: timedelta | None,
         confirmed_by: str | None = None,
         alone: bool = False,
-        told: str = "",
+        told: Mapping[str, Json] | None = None,
         rows: Sequence[tuple[str, str, str]] = (),
     ) -> None:
         """Freezes the plan and moves the run on from planning (the lease ends with it).
@@ -141,9 +141,9 @@ class Carrier(Writer):
                     )
                     about = {"digest": plan.digest, **({"alone": True} if alone else {})}
                     row = await self._tell(connection, claim.run, who=confirmed_by, what="run.approved", details=about)
-                    if told:
-                        key, body = f"alone:{plan.digest[:16]}", {"text": told, "evidence": []}
-                        await self._into_thread(connection, claim.run, row.channel, key=key, body=body)
+                    if told is not None:
+                        key = f"alone:{plan.digest[:16]}"
+                        await self._into_thread(connection, claim.run, row.channel, key=key, body=told)
                 who = confirmed_by or claim.owner
                 stopped = await self._preempt(connection, claim.run, place, user=who) if queued else []
         except IntegrityError as error:

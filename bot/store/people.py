@@ -41,7 +41,7 @@ class People(Writer):
         digest: str,
         alone: bool = False,
         excepted: Sequence[str] = (),
-        told: str = "",
+        told: Mapping[str, Json] | None = None,
         by: Carries | None = None,
     ) -> Claim | None:
         """Adds a yes to the plan with ``digest`` and queues the run when there are enough, or when it may be said ``alone``.
@@ -82,9 +82,8 @@ class People(Writer):
                 claim = await self._start(connection, run_id, place, by) if by else None
                 details |= {"claimed_by": claim.owner, "fence": claim.fence} if claim else {}
                 row = await self._tell(connection, run_id, who=user, what="run.approved", details=details)
-                if told:
-                    body = {"text": told, "evidence": []}
-                    await self._into_thread(connection, run_id, row.channel, key=f"alone:{digest[:16]}", body=body)
+                if told is not None:
+                    await self._into_thread(connection, run_id, row.channel, key=f"alone:{digest[:16]}", body=told)
         except (IntegrityError, Occupied) as error:
             raise await self._held(run_id) from error
         self._wake(*stopped, *(() if claim else (run_id,)))  # whoever has the claim needs no waking
