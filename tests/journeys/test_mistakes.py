@@ -53,7 +53,8 @@ async def test_a_release_that_somebody_left_pending_is_explained_and_mended_by_a
     world = await start()
     await _leave_pending(world)
     await world.ask("upgrade 0.2.1")
-    blocked = await world.card("⛔ *Cannot go ahead*", "Revision 2 is pending-upgrade since", "`unlock` says who may be, and ends it")
+    known = "`unlock` says who may be, and ends it"
+    blocked = await world.card("⛔ *Cannot go ahead*", "Revision 2 is pending-upgrade since", known)
     assert blocked.buttons == ["Plan again"]
     card = await world.planned("rollback 1")
     await world.card("pending-upgrade", "Make sure that nobody is at work", ts=card.ts)

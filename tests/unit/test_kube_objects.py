@@ -10,7 +10,7 @@ import pytest
 
 from bot.errors import BotError, OutcomeUnknown, Permanent, Refused, Temporary
 from bot.kube.access import ready_endpoint
-from bot.kube.failures import Call, Conflict, Expired, FieldCause, Invalid, NotFound, failure_of
+from bot.kube.failures import Call, Conflict, Expired, FieldCause, Invalid, NotFound, ServerAway, failure_of
 from bot.kube.objects import Json, ObjectRef, workload_refs
 from bot.kube.workloads import family_of, images_of
 
@@ -28,7 +28,7 @@ PATCH = Call("patch", "deployments", "apps", "prod", "aeterna")
         (PATCH, 422, Invalid),
         (PATCH, 400, Invalid),
         (GET, 410, Expired),
-        (PATCH, 429, Temporary),
+        (PATCH, 429, ServerAway),
         (PATCH, 503, Temporary),
         (GET, 500, Temporary),
         (PATCH, 500, OutcomeUnknown),
