@@ -5,9 +5,10 @@ Made for a phone: short lines, the state first, what a person has to decide last
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
+from types import MappingProxyType
 
 from bot.slack import impact, planned, report, words
 from bot.slack.markup import INDENT, code, cut, duration, literal, moment, one_line, prose
@@ -37,9 +38,17 @@ _STARTED = {RunState.RUNNING, RunState.NEEDS_ATTENTION, RunState.SUCCEEDED, RunS
 
 
 def card(
-    run: RunRecord, *, buttons: Sequence[Button] = (), command: str = "/aeterna", whole: bool = False
+    run: RunRecord,
+    *,
+    buttons: Sequence[Button] = (),
+    command: str = "/aeterna",
+    whole: bool = False,
+    links: Mapping[str, str] = MappingProxyType({}),
 ) -> SlackMessage:
-    """The card as it should look now. ``whole`` shows every finding, for the answer to ``run ID``."""
+    """The card as it should look now. ``whole`` shows every finding, for the answer to ``run ID``.
+
+    ``links`` are the addresses of other runs' cards, by the run's id, as far as they are known.
+    """
     if (answer := report.answer(run)) is not None:
         return report.message(run, answer, buttons=buttons, title=title(run))
     page = Page(
@@ -53,7 +62,7 @@ def card(
         page.lines(impact.lines(run.plan.facts, most=_IMPACT))
     planned.show(page, run, command=command, whole=whole)
     _failure(page, run)
-    _footer(page, run)
+    _footer(page, run, links)
     page.buttons(buttons, block_id=f"run-{run.id}")
     return page.message(spoken(run))
 
@@ -213,10 +222,14 @@ def _failure(page: Page, run: RunRecord) -> None:
     page.section("\n".join(line for line in (why, what) if line))
 
 
-def _footer(page: Page, run: RunRecord) -> None:
-    links = [f"takes back {code(run.parent)}"] if run.parent else []
-    links += [f"taken back by {code(run.child)}"] if run.child else []
-    links += [f"goes before {code(run.preempts)}"] if run.preempts else []
+def _footer(page: Page, run: RunRecord, links: Mapping[str, str]) -> None:
+    about = [f"takes back {code(run.parent)}"] if run.parent else []
+    about += [f"taken back by {code(run.child)}"] if run.child else []
+    about += [f"goes before {_other(run.preempts, links)}"] if run.preempts else []
     if run.preempted_by:
-        links.append(f"pre-empted by {code(run.preempted_by)} of <@{run.cancel_requested_by}>")
-    page.small(" · ".join(links))
+        about.append(f"pre-empted by {_other(run.preempted_by, links)} of <@{run.cancel_requested_by}>")
+    page.small(" · ".join(about))
+
+
+def _other(run_id: str, links: Mapping[str, str]) -> str:
+    return f"<{links[run_id]}|{run_id}>" if run_id in links else code(run_id)

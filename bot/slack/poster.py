@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from bot.errors import BotError, Temporary
@@ -64,6 +64,7 @@ class Poster:
         ] = {}  # by outbox id: what Slack shows, to spare an edit that changes nothing
         self._tried: set[int] = set()  # posted by this process, but the database may not know
         self._inherited: frozenset[int] | None = None  # due at the start: a life before may have posted them
+        self._links: dict[str, str] = {}  # by run: the address of its card
         self._told: set[int] = set()  # cards that cannot be shown, whose requester knows
         self.trouble: str | None = None
 
@@ -169,7 +170,7 @@ class Poster:
     async def _card(self, item: OutboxItem) -> None:
         assert item.run_id is not None  # noqa: S101 - the journal writes no card without a run
         run = await self._journal.run(item.run_id)
-        message = card(run, buttons=self._buttons(run), command=self._command)
+        message = card(run, buttons=self._buttons(run), command=self._command, links=await self._links_of(run))
         if item.ts is not None:
             if self._shown.get(item.id) != message:
                 await self._edit(item, item.ts, message)
@@ -186,6 +187,19 @@ class Poster:
             del self._shown[item.id]
         await self._outbox.delivered(item, ts=ts)
         self._tried.discard(item.id)
+
+    async def _links_of(self, run: RunRecord) -> Mapping[str, str]:
+        """Where the cards of an emergency and of the change that it stops are; without an answer the card names the run."""
+        found: dict[str, str] = {}
+        for other in (run.preempts, run.preempted_by):
+            if other is None:
+                continue
+            if other not in self._links and (place := await self._outbox.card(other)):
+                with contextlib.suppress(Temporary, SlackRefused):
+                    self._links[other] = await self._sender.link(*place)
+            if self._links.get(other):
+                found[other] = self._links[other]
+        return found
 
     async def _reply(self, item: OutboxItem) -> None:
         root = None

@@ -42,6 +42,13 @@ class Sender:
         body = {"channel": channel, "ts": ts, "text": message.text, "blocks": list(message.blocks)}
         await call("chat.update", self._client.api_call("chat.update", json=body))
 
+    async def link(self, channel: str, ts: str) -> str:
+        """The address of a message."""
+        asked = self._client.api_call(
+            "chat.getPermalink", http_verb="GET", params={"channel": channel, "message_ts": ts}
+        )
+        return str((await call("chat.getPermalink", asked)).get("permalink") or "")
+
     async def upload(self, key: str, file: File, *, channel: str, thread_ts: str) -> None:
         """Puts a text file into a thread; one that this process has put there under ``key`` is not put again."""
         done = self._uploaded.setdefault(key, set())

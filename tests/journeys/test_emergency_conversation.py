@@ -115,8 +115,8 @@ async def test_an_emergency_ends_a_stuck_upgrade_and_both_cards_say_so(
     await world.pod(lambda pod: JOB in pod["metadata"]["labels"] and waits_for_image(pod))
     await in_incident(world, "emergency disable server")
     await confirm(world)
-    done = await incident_card(world, "🚨 Disable in prod", "✅ *Done*", f"goes before `{world.run_id(upgrade)}`")
-    stopped = await world.card("⏹️ *Cancelled*", f"pre-empted by `{world.run_id(done)}` of <@{CAROL}>", ts=upgrade.ts)
+    done = await incident_card(world, "🚨 Disable in prod", "✅ *Done*", f"|{world.run_id(upgrade)}>", "goes before <")
+    stopped = await world.card("⏹️ *Cancelled*", f"|{world.run_id(done)}> of <@{CAROL}>", ts=upgrade.ts)
     assert "Roll back to 1 (0.2.0)" in stopped.buttons
     assert await world.statuses() == ["0.2.0 deployed", "0.2.1 failed"]
     assert await replicas(world) == 0

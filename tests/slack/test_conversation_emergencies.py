@@ -235,9 +235,10 @@ async def test_an_emergency_stops_a_running_upgrade_at_its_next_safe_point_and_b
     upgrade = (await bot.desk.runs("prod"))[0]
     await asked(bot, "emergency scale-down")
     await bot.slack.submit_view("alice", ticked())
-    done = await bot.card("✅ *Done*", f"goes before `{upgrade.id}`", channel="inc-42")
+    done = await bot.card("✅ *Done*", f"|{upgrade.id}>", channel="inc-42")
+    assert f"goes before <{bot.slack.url}" in everything(done)
     emergency = (await bot.desk.runs("prod"))[0]
-    stopped = await bot.card("⏹️ *Cancelled*", f"pre-empted by `{emergency.id}` of <@U0ALICE>")
+    stopped = await bot.card("⏹️ *Cancelled*", f"|{emergency.id}> of <@U0ALICE>", "pre-empted by <")
     assert stopped.ts == card.ts
     assert done.ts != card.ts
     assert "Pre-empted by the emergency" in everything(stopped)
