@@ -57,7 +57,7 @@ async def test_a_release_that_somebody_left_pending_is_explained_and_mended_by_a
     blocked = await world.card("⛔ *Cannot go ahead*", "Revision 2 is pending-upgrade since", known)
     assert blocked.buttons == ["Plan again"]
     card = await world.planned("rollback 1")
-    await world.card("pending-upgrade", "Make sure that nobody is at work", ts=card.ts)
+    await world.card("pending-upgrade", "`unlock` says who may be at work; the rollback ends it.", ts=card.ts)
     await world.press(card, "Approve")
     await world.card("✅ *Done*", "Back at revision 1 (0.2.0), which is now revision 3.", ts=card.ts)
     card = await world.under_way("upgrade 0.2.1")

@@ -16,7 +16,9 @@ async def test_reports_answer_and_change_nothing_in_the_cluster(start: Start) ->
     status = await world.card("📋 Status of prod", "revision 2 deployed, 1 workload healthy", "Newer versions")
     assert status.buttons == []
     await world.ask("history")
-    await world.card("🕘 History of prod", "2 revisions of aeterna; a rollback goes to 1 (0.1.0).", "superseded")
+    known = "2 revisions of aeterna; a rollback goes to 1 (0.1.0, never verified by me)."
+    history = await world.card("🕘 History of prod", known, "`1` 0.1.0 · superseded")
+    assert history.buttons == ["Roll back to 1 (0.1.0)"]
     await world.ask("versions")
     await world.card("🏷️ Versions for prod", "0.2.0 runs; newest upgrade 0.3.0.", "removed: BREAKING")
     await world.ask("verify")
