@@ -32,7 +32,7 @@ class HelmRelease:
             text = f"There is no release `{target.release}` in namespace `{target.namespace}`."
             way_out = "Install it first, or correct release and namespace of the target."
             return CheckResult((blocker(text, way_out),), settings_facts(target))
-        facts, bindings = as_it_is(releases, target)
+        facts, bindings = as_it_is(releases, context)
         return CheckResult(tuple(self._findings(releases)), facts, bindings)
 
     def _findings(self, releases: Sequence[StoredRelease]) -> list[Finding]:
@@ -55,9 +55,9 @@ def settings_facts(target: Target) -> dict[str, Json]:
     }
 
 
-def as_it_is(releases: Sequence[StoredRelease], target: Target) -> tuple[dict[str, Json], dict[str, str]]:
-    """Facts and bindings of the release as it is now."""
-    current = releases[-1]
+def as_it_is(releases: Sequence[StoredRelease], context: PlanContext) -> tuple[dict[str, Json], dict[str, str]]:
+    """Facts and bindings of the release as it is now. The cluster is bound too: a configuration may come to name another one."""
+    current, target = releases[-1], context.target
     facts = {
         **settings_facts(target),
         "current_version": chart_version(current),
@@ -66,7 +66,10 @@ def as_it_is(releases: Sequence[StoredRelease], target: Target) -> tuple[dict[st
         "status": current.status.value,
         "rollback_to": _way_back([release.as_revision() for release in releases]),
     }
-    return facts, {"release revision": f"{current.revision} ({current.status.value})"}
+    return facts, {
+        "cluster": f"{context.clients.cluster.server} {target.namespace}/{target.release}",
+        "release revision": f"{current.revision} ({current.status.value})",
+    }
 
 
 def pending(current: StoredRelease, now: datetime) -> str:

@@ -32,7 +32,7 @@ class RollbackTarget:
     async def check(self, context: PlanContext) -> CheckResult:
         """Binds the approval to the target revision."""
         choice = await chosen(context)
-        facts, bindings = as_it_is(choice.releases, context.target)
+        facts, bindings = as_it_is(choice.releases, context)
         if choice.wanted is None or choice.way is None:
             return CheckResult((_nowhere(choice),), facts, bindings)
         target = choice.way.target

@@ -38,7 +38,7 @@ class UnlockTarget:
     async def check(self, context: PlanContext) -> CheckResult:
         """Binds the approval to the newest revision and its state: a helm that comes to its end meanwhile voids it."""
         choice = await chosen(context)
-        facts, bindings = as_it_is(choice.releases, context.target)
+        facts, bindings = as_it_is(choice.releases, context)
         facts = {**facts, "rollback_to": None}  # what was there before was stuck: nothing to take an unlock back to
         current = choice.releases[-1]
         if not current.status.pending:

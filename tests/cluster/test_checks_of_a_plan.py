@@ -32,7 +32,8 @@ async def test_a_healthy_release_is_described_and_bound_to_its_revision(world: W
     await world.install("0.1.0", settled=False)
     result = await world.check("helm.release")
     assert result.findings == ()
-    assert result.bindings == {"release revision": "1 (deployed)"}
+    where = f"{world.clients.cluster.server} {world.namespace}/aeterna"
+    assert result.bindings == {"cluster": where, "release revision": "1 (deployed)"}
     assert dict(result.facts) == {
         "current_version": "0.1.0",
         "current_app_version": "0.1.0",
@@ -332,7 +333,8 @@ async def test_a_rollback_names_the_newest_good_revision_and_refuses_one_that_is
     result = await world.check("rollback.target")
     assert not blockers(result)
     assert (result.facts["target_revision"], result.facts["new_version"]) == (1, "0.1.0")
-    assert result.bindings == {"release revision": "2 (deployed)", "target revision": "1"}
+    assert result.bindings["release revision"] == "2 (deployed)"
+    assert result.bindings["target revision"] == "1"
     world.asking("rollback", revision=7)
     missing = await world.check("rollback.target")
     assert blockers(missing) == ["There is no revision 7."]

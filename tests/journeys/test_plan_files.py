@@ -10,7 +10,7 @@ TOP = {
     "version", "target", "runbook", "inputs", "supplied", "digest", "bindings", "verdict", "counts", "findings", "facts",
 }  # fmt: skip
 FINDING = {"check", "level", "code", "subject", "text", "way_out", "override"}
-BOUND = {"release revision", "chart digest", "values", "manifest", "apply mode", "data lost"}
+BOUND = {"cluster", "release revision", "chart digest", "values", "manifest", "apply mode", "data lost"}
 
 
 async def test_a_plan_has_its_three_files_in_the_thread_and_says_the_same_twice(start: Start) -> None:

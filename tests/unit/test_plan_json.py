@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -15,6 +17,17 @@ from bot.engine.planner import digest_of
 from bot.store.records import FindingRecord, PlanRecord, RunRecord, RunState
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
+NOT_CODES = {
+    "api.versions",
+    "chart.version",
+    "health.now",
+    "crds.diff",
+    "values.compare",
+    "values.diff",
+    "values.yaml",
+    "values.json",
+}
+"""Names of checks and files."""
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
@@ -99,3 +112,23 @@ def test_a_plan_that_could_not_look_at_everything_is_incomplete_and_one_with_a_b
         for findings in ((), (unseen,), (unseen, blocked))
     ]
     assert verdicts == ["ready", "incomplete", "blocked"]
+
+
+def test_the_page_about_the_plan_names_every_field_code_and_binding() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "plan.md").read_text()
+    fields = set(json.loads(plan_json(run(), PlanRecord("d", (), {}, {}))))
+    assert {field for field in fields if f"`{field}`" not in page} == set()
+    sources = "\n".join(
+        file.read_text() for part in ("bot/kube", "runbooks/checks") for file in (root / part).glob("*.py")
+    )
+    families = "api|budget|capacity|changes|chart|crds|health|limits|migration|objects|priority|quota|scaler|secrets|values"
+    written = set(re.findall(rf'"((?:{families}|volume)\.[a-z_]+)"', sources)) - NOT_CODES
+    assert {code for code in written if f"`{code}`" not in page} == set()
+    bound = set(re.findall(r'bindings=\{"([a-z ]+)"', sources)) | {
+        "cluster",
+        "release revision",
+        "manifest",
+        "apply mode",
+    }
+    assert {name for name in bound if f"`{name}`" not in page} == set()
