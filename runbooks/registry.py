@@ -18,6 +18,7 @@ from runbooks.checks.held import HeldDown, RestorePlan
 from runbooks.checks.loss import DataLoss
 from runbooks.checks.manifests import ManifestsDryRun
 from runbooks.checks.migrations import Migrations
+from runbooks.checks.recovery import DatabaseRecovery
 from runbooks.checks.release import HelmRelease
 from runbooks.checks.restart import RestartPlan
 from runbooks.checks.rollback import RollbackTarget
@@ -32,6 +33,7 @@ from runbooks.steps.components import ComponentsHold, ComponentsRestore, Compone
 from runbooks.steps.differences import ChangelogReport, DiffReport
 from runbooks.steps.history import HistoryReport
 from runbooks.steps.leftovers import RollbackLeftovers
+from runbooks.steps.recovery import DatabaseCheck, DatabaseRestore
 from runbooks.steps.reports import StatusReport, VersionsReport
 from runbooks.steps.restart import ComponentsRestart
 from runbooks.steps.rollback import HelmRollback
@@ -86,6 +88,7 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         RestorePlan(),
         HeldDown(),
         RestartPlan(),
+        DatabaseRecovery(notes=notes),
         RunningVersion(),
     )
     steps: Iterable[StepKind[Any]] = (
@@ -103,6 +106,8 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         ComponentsSettle(),
         ComponentsRestore(),
         ComponentsRestart(),
+        DatabaseRestore(),
+        DatabaseCheck(),
         StatusReport(),
         HistoryReport(),
         VersionsReport(),

@@ -11,6 +11,7 @@ RUNBOOKS: Mapping[str, tuple[str, str]] = {
     "rollback": ("↩️", "Roll back"),
     "unlock": ("🔓", "Unlock"),
     "recover-restart": ("🔁", "Restart"),
+    "recover-database": ("🛟", "Restore the database of"),
     "verify": ("🩺", "Verify"),
     "status": ("📋", "Status of"),
     "history": ("🕘", "History of"),

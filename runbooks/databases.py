@@ -1,0 +1,78 @@
+"""Which database a release uses, as far as it is a CloudNativePG ``Cluster`` in its own namespace, and how it is told another.
+
+The keys are those of Aeterna's charts: up to 0.5 the chart brings the Cluster (``postgresql.bundled``) or is told of another
+under ``postgresql.external``; from 0.6 on ``postgresql.host`` and its neighbours are all there is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bot.diff.values import overlay
+from bot.helm.models import StoredRelease
+from bot.kube.cluster import Cluster
+from bot.kube.failures import UnknownKind
+from bot.kube.objects import annotations_of, name_of
+from bot.services.cnpg import API
+from bot.services.cnpg_recovery import Application
+from bot.settings import Target
+
+Json = dict[str, Any]
+_OWNER = "meta.helm.sh/release-name"
+PORT = 5432
+
+
+def host_of(release: StoredRelease) -> str | None:
+    """The host that the release's values name; None where its chart brings the database itself."""
+    postgres = _postgres(release)
+    if not _brings_its_own(release):
+        return str(postgres.get("host") or "")
+    if postgres.get("bundled"):
+        return None
+    return str((postgres.get("external") or {}).get("host") or "")
+
+
+async def cluster_in_use(cluster: Cluster, target: Target, release: StoredRelease) -> Json | None:
+    """The Cluster whose database the release uses: the one of the configuration, else the one that its values lead to."""
+    try:
+        found = await cluster.list(API, "Cluster", target.namespace)
+    except UnknownKind:
+        return None
+    if target.database.cluster is not None:
+        return next((one for one in found if name_of(one) == target.database.cluster), None)
+    if (host := host_of(release)) is not None:
+        service, _, where = host.partition(".")
+        near = not where or where.partition(".")[0] == target.namespace
+        return next((one for one in found if near and service == f"{name_of(one)}-rw"), None)
+    brought = [one for one in found if is_brought(one, target)]
+    return brought[0] if len(brought) == 1 else None
+
+
+def is_brought(cluster: Json, target: Target) -> bool:
+    """Whether Helm made this Cluster with the release, and so deletes it when the values no longer ask for it."""
+    return annotations_of(cluster).get(_OWNER) == target.release
+
+
+def switched_to(release: StoredRelease, host: str, application: Application, secret: str) -> Json:
+    """The values, by dotted path, with which this version of the chart uses the database at ``host``."""
+    bundling = _brings_its_own(release)
+    where, key = ("postgresql.external", "secretKey") if bundling else ("postgresql", "passwordKey")
+    values: Json = {"postgresql.bundled": False} if bundling else {}
+    return values | {
+        f"{where}.host": host,
+        f"{where}.port": PORT,
+        f"{where}.database": application.database,
+        f"{where}.username": application.owner,
+        f"{where}.existingSecret": secret,
+        f"{where}.{key}": "password",
+    }
+
+
+def _brings_its_own(release: StoredRelease) -> bool:
+    """By the chart's own values: what a user once set stays in the release's when a newer chart ignores it."""
+    return "bundled" in (release.chart_values.get("postgresql") or {})
+
+
+def _postgres(release: StoredRelease) -> Json:
+    found = overlay(release.chart_values, release.config).get("postgresql")
+    return dict(found) if isinstance(found, dict) else {}
