@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from bot.diff.values import overlay
+from bot.engine.clients import TargetClients
 from bot.helm.models import StoredRelease
 from bot.kube.cluster import Cluster
 from bot.kube.failures import UnknownKind
@@ -16,6 +17,7 @@ from bot.kube.objects import annotations_of, name_of
 from bot.services.cnpg import API
 from bot.services.cnpg_recovery import Application
 from bot.settings import Target
+from runbooks.reading import stored_releases
 
 Json = dict[str, Any]
 _OWNER = "meta.helm.sh/release-name"
@@ -46,6 +48,17 @@ async def cluster_in_use(cluster: Cluster, target: Target, release: StoredReleas
         return next((one for one in found if near and service == f"{name_of(one)}-rw"), None)
     brought = [one for one in found if is_brought(one, target)]
     return brought[0] if len(brought) == 1 else None
+
+
+async def name_in_use(clients: TargetClients, target: Target) -> str | None:
+    """The Cluster to back up where there are several, as after a restore: the one that the release uses; None when unclear."""
+    try:
+        found = await clients.cluster.list(API, "Cluster", target.namespace, metadata_only=True)
+    except UnknownKind:
+        return None
+    releases = await stored_releases(clients) if len(found) > 1 else []
+    used = await cluster_in_use(clients.cluster, target, releases[-1]) if releases else None
+    return name_of(used) if used else None
 
 
 def is_brought(cluster: Json, target: Target) -> bool:

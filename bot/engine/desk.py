@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from bot.engine.approvers import confirmed_alone
 from bot.engine.asking import Ask, new_run
 from bot.engine.contract import Runbooks, as_typed
-from bot.engine.offers import DISABLE, ROLLBACK, UPGRADE, optional, plan_mark, way_back
+from bot.engine.offers import DISABLE, RECOVER_DATABASE, ROLLBACK, UPGRADE, optional, plan_mark, way_back
 from bot.errors import Refused, UserMistake
 from bot.settings import Configuration
 from bot.store import reading
@@ -237,11 +237,15 @@ class Desk:
         return made
 
     async def make_permanent(self, run_id: str, *, user: str, key: str, channel: str) -> RunRecord:
-        """Asks for an upgrade to the version that runs, with the values that switch the disabled component off."""
+        """Asks for an upgrade to the version that runs, with the values by which what the run did stays.
+
+        These leave out the component that it disabled, or use the database that it restored.
+        """
         run = await self._journal.run(run_id)
         facts = run.plan.facts if run.plan else {}
         version, supplied = facts.get("current_version"), facts.get("permanent")
-        if run.runbook != DISABLE or not version or not supplied:
+        restored = run.runbook == RECOVER_DATABASE and run.state is RunState.SUCCEEDED
+        if not (run.runbook == DISABLE or restored) or not version or not supplied:
             raise Refused(
                 f"The plan of run {run.id} does not say by which values the chart leaves the component out.",
                 way_out="Put `permanent` into the component's description in the configuration.",

@@ -18,6 +18,8 @@ UPGRADE = "upgrade"
 DISABLE, ENABLE = "emergency-disable", "emergency-enable"
 SCALE_DOWN, RESTORE = "emergency-scale-down", "emergency-restore"
 """The runbooks that a card offers on a bad day, and those that undo them."""
+RECOVER_DATABASE = "recover-database"
+"""The runbook that makes a database which nothing uses until the release is switched over."""
 
 
 class OfferKind(StrEnum):
@@ -166,6 +168,8 @@ def _undone(run: RunRecord) -> tuple[Offer, ...]:
         return ()
     if run.runbook == SCALE_DOWN or (run.runbook == DISABLE and run.state is not RunState.SUCCEEDED):
         return (_emergency(run, "Restore…", RESTORE),)
+    if run.runbook == RECOVER_DATABASE:
+        return _switch_over(run)
     if run.runbook != DISABLE:
         return ()
     name = str(run.inputs.get("component") or "")
@@ -178,6 +182,14 @@ def _undone(run: RunRecord) -> tuple[Offer, ...]:
     )
     permanent = Offer(OfferKind.PERMANENT, "Make it permanent", run.id, Permission.UPGRADE, confirm=confirm)
     return (enable, permanent)
+
+
+def _switch_over(run: RunRecord) -> tuple[Offer, ...]:
+    facts = run.plan.facts if run.plan else {}
+    if run.state is not RunState.SUCCEEDED or not facts.get("permanent") or not facts.get("current_version"):
+        return ()
+    confirm = "Ask for an upgrade to the same chart version that uses the restored database? It is planned and approved first."
+    return (Offer(OfferKind.PERMANENT, "Switch over", run.id, Permission.UPGRADE, confirm=confirm),)
 
 
 def _cancel(run: RunRecord) -> Offer:

@@ -200,7 +200,7 @@ def _facts(release: StoredRelease, seen: Seen, choice: Choice, body: Json) -> Js
     return {
         "recovery": recovery,
         "current_version": chart_version(release),
-        "switch": switched_to(release, f"{name}-rw", application, secret),
+        "permanent": switched_to(release, f"{name}-rw", application, secret),
     }
 
 

@@ -18,6 +18,7 @@ from bot.kube.objects import ObjectRef
 from bot.services.cnpg import API, BackupResult, CloudNativePG
 from bot.services.qdrant import QdrantClient, Snapshot
 from bot.settings import Target
+from runbooks.databases import name_in_use
 from runbooks.steps.common import Params
 from runbooks.text import counted, lasted, listed, size
 
@@ -64,7 +65,8 @@ class PostgresBackup:
     async def intend(self, context: StepContext, params: Params) -> Facts:
         """The backup's name, which is the same however often the step is begun, unless one of that name failed."""
         operator, target = CloudNativePG(context.clients.cluster), context.target
-        postgres = await operator.find_cluster(target.namespace, target.database.cluster)
+        named_one = target.database.cluster or await name_in_use(context.clients, target)
+        postgres = await operator.find_cluster(target.namespace, named_one)
         if postgres is None:
             named = f" called {target.database.cluster}" if target.database.cluster else ""
             raise Permanent(

@@ -153,7 +153,7 @@ class DatabaseCheck(ReadingStep):
         )
         return Outcome(
             summary,
-            facts={"cluster": name, "switch": dict(context.plan["switch"])},
+            facts={"cluster": name},
             evidence=(_look(context, planned), _switch(context, planned), _old(context, planned)),
             warning=True,
         )
@@ -182,24 +182,25 @@ def _look(context: StepContext, planned: Mapping[str, Any]) -> Evidence:
 
 
 def _switch(context: StepContext, planned: Mapping[str, Any]) -> Evidence:
-    values, version = context.plan["switch"], context.plan["current_version"]
+    """By the button of the card; by hand where the bot is not to do it."""
+    values, version, target = context.plan["permanent"], context.plan["current_version"], context.target
     name, old = planned["name"], planned["from"]
     settings = [f"--set-json '{path}={json.dumps(value)}'" for path, value in values.items()]
-    target = context.target
     lines = [
-        f"1. In the configuration of the bot: `database: {{cluster: {name}}}` for the target {target.name}, and restart it;",
-        "   with two Clusters it does not guess which one to back up before an upgrade.",
-        "2. These values, in a file that the target's `values` name, are part of every upgrade from then on:",
+        f"Switch over, on this run's card, asks for an upgrade to {version} with these values, planned and approved as always:",
         "",
-        *(f"   {path}: {json.dumps(value)}" for path, value in values.items()),
+        *(f"{path}: {json.dumps(value)}" for path, value in values.items()),
         "",
-        f"3. `/aeterna upgrade VERSION` plans it, asks and does it. To stay on {version}, where the bot sees nothing to upgrade:",
+        "A file of the target's `values` that names one of these keys has to say the same: files win over what the release",
+        f"has, so the next upgrade would switch back. A `database.cluster` of the bot's configuration has to be {name} then.",
+        f"Whatever runs CloudNativePG's operator (`cnpg.enabled` up to 0.2) stays on: it runs {name} as well.",
         "",
-        f"   helm upgrade {target.release} CHART --version {version} -n {target.namespace} --reset-then-reuse-values \\",
-        "     " + " \\\n     ".join(settings),
+        "By hand it is:",
         "",
-        f"   The operator stays on (`cnpg.enabled`, where the chart brings it): it runs {name} as well.",
-        f"4. `/aeterna verify`. The way back is `/aeterna rollback`: {old} is as it was, without what is written meanwhile.",
+        f"helm upgrade {target.release} CHART --version {version} -n {target.namespace} --reset-then-reuse-values \\",
+        "  " + " \\\n  ".join(settings),
+        "",
+        f"The way back is `/aeterna rollback`: {old} is as it was, without what is written to {name} meanwhile.",
     ]
     return Evidence("Switching the release over", "\n".join(lines))
 

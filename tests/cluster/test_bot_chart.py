@@ -27,6 +27,7 @@ from bot.kube.loss_reading import find_losses
 from bot.kube.objects import workload_refs
 from bot.kube.workloads import health
 from bot.services.cnpg import CloudNativePG
+from bot.services.cnpg_recovery import Recoveries, recovered
 from dev.charts import build, load_versions
 from dev.controlplane import Api, ApiError, Running
 from dev.controlplane.api import object_path
@@ -286,6 +287,12 @@ async def test_its_rights_suffice_for_upgrade_test_and_rollback_of_the_whole_cha
         assert postgres is not None
         await operator.create_backup(namespace, postgres.ref.name, "by-hand", method="barmanObjectStore")
         assert (await operator.wait_backup(namespace, "by-hand", deadline=60)).completed
+        recoveries = Recoveries(cluster, namespace)
+        (made,) = await recoveries.backups(postgres.ref.name)
+        old = await cluster.get_ref(postgres.ref)
+        assert old is not None
+        await recoveries.create(recovered(old, "restored", backup=made, at=None, labels={"run": "r1"}), mark="run")
+        assert (await recoveries.wait_ready("restored", deadline=60)).healthy
 
 
 async def test_it_has_what_check_config_looks_for_and_no_rights_beyond_the_target(

@@ -126,7 +126,7 @@ async def test_the_backup_of_before_the_upgrade_is_restored_beside_the_old_datab
     checked = await world.do("database.check", context)
     assert checked.warning
     assert "Not looked at, for I cannot ask SQL" in checked.summary
-    assert checked.facts["switch"] == {
+    assert found.facts["permanent"] == {
         "postgresql.bundled": False,
         "postgresql.external.host": f"{name}-rw",
         "postgresql.external.port": 5432,
@@ -137,7 +137,7 @@ async def test_the_backup_of_before_the_upgrade_is_restored_beside_the_old_datab
     }
     look, switch, stays = checked.evidence
     assert "_aeterna_migrations" in look.text
-    assert f"database: {{cluster: {name}}}" in switch.text
+    assert f'postgresql.external.host: "{name}-rw"' in switch.text
     assert f"kubectl delete cluster {OLD} -n {world.namespace}" in stays.text
 
 
@@ -149,8 +149,9 @@ async def test_the_values_that_are_told_use_the_new_database_and_leave_the_old_o
     found = await plan(world)
     context = world.context(found.facts)
     await world.do("database.restore", context)
+    assert (await world.intent("postgres.backup", world.context()))["cluster"] == OLD
     given: Json = {}
-    for path, value in found.facts["switch"].items():
+    for path, value in found.facts["permanent"].items():
         *parents, key = path.split(".")
         inner = given
         for parent in parents:
@@ -160,7 +161,8 @@ async def test_the_values_that_are_told_use_the_new_database_and_leave_the_old_o
     assert f"kind: Cluster\nmetadata:\n  name: {OLD}" not in switched.manifest
     assert f"{found.facts['recovery']['name']}-rw" in switched.manifest
     assert await world.clients.cluster.get_ref(ref(world)) is not None
-    # from then on the new one is what would be restored
+    # from then on the new one is what is backed up and what would be restored
+    assert (await world.intent("postgres.backup", world.context()))["cluster"] == found.facts["recovery"]["name"]
     assert f"There is no Backup `before` of {found.facts['recovery']['name']}." in blockers(
         await plan(world, backup="before")
     )
