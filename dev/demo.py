@@ -1,4 +1,4 @@
-"""``make demo``: one whole upgrade with approval, health and the way back; then a plan that saves a database. Real parts.
+"""``make demo``: an upgrade with approval and proof, a plan that saves a database, a night in an incident channel. Real parts.
 
 Without a terminal it plays the story itself, prints what was said in Slack, and exits 0 only if every scene came out as
 told. On a terminal it then leaves everything running and says where to click.
@@ -12,8 +12,9 @@ import time
 
 from dev import prepare, scenes
 from dev.botprocess import BotProcess
+from dev.incident import incident
 from dev.release import HelmFailed
-from dev.stage import CHANNEL, Stage, StoryFailed, say
+from dev.stage import CHANNEL, INCIDENT, Stage, StoryFailed, say
 from dev.world import World, ended_by_signal
 
 
@@ -22,6 +23,7 @@ async def play(world: World) -> None:
     stage = Stage(world)
     await scenes.upgrade(stage)
     await scenes.void_approval(stage, await scenes.databases_kept(stage))
+    await incident(Stage(world, INCIDENT))
 
 
 async def demo(*, stay: bool) -> int:
@@ -39,7 +41,8 @@ async def demo(*, stay: bool) -> int:
             say(f"\n• Every scene came out as told, in {time.monotonic() - began:.0f} s.")
         except (StoryFailed, TimeoutError, LookupError, HelmFailed) as error:
             code = 1
-            say(f"✗ {error}\n\n──── #{CHANNEL} ────\n{world.slack.transcript(CHANNEL)}")
+            said = "\n\n".join(f"──── #{name} ────\n{world.slack.transcript(name)}" for name in (CHANNEL, INCIDENT))
+            say(f"✗ {error}\n\n{said}")
             say(f"\n──── the bot's log ────\n{bot.said()[-6000:]}")
         if stay and code == 0:
             say(f"\nEverything is still running. Open {world.slack.url} and type /aeterna help in #{CHANNEL}.")

@@ -16,7 +16,7 @@ from dev import release
 from dev.slack import DEFAULT_USERS, Message
 from dev.world import NAMESPACE, World
 
-CHANNEL = "ops"
+CHANNEL, INCIDENT = "ops", "inc-42"
 _USERS = {user.name: user.id for user in DEFAULT_USERS}
 _BAR = re.compile(r"[🟩🟦🟥⬜]+ +\d+ of \d+")
 _UNDER_WAY = re.compile(r"🔄 \*(?!Running)(.+?)\*")
@@ -36,13 +36,14 @@ class Stage:
     """The world, and what people do in its channel."""
 
     world: World
+    channel: str = CHANNEL
     _told: set[str] = field(default_factory=set)
     """Lines of cards that were told already."""
 
     async def types(self, user: str, text: str) -> None:
         """Somebody types ``/aeterna TEXT``."""
         say(f"• {user.capitalize()} types: /aeterna {text}")
-        await self.world.slack.command(user, CHANNEL, text)
+        await self.world.slack.command(user, self.channel, text)
 
     async def presses(self, user: str, card: Message, label: str) -> None:
         """Somebody presses the button whose label begins so, as the card has it now."""
@@ -50,7 +51,7 @@ class Stage:
         found = next((one for one in now.elements if one["text"]["text"].startswith(label)), None)
         if found is None:
             raise StoryFailed(f"The card has {now.buttons}, and no {label!r}:\n{self.text(now)}")
-        await self.world.slack.click(user, CHANNEL, card.ts, found["action_id"])
+        await self.world.slack.click(user, self.channel, card.ts, found["action_id"])
 
     async def chooses(self, user: str, card: Message, label: str, choice: str) -> None:
         """Presses a button that opens a dialog with one list, chooses from it, and sends the dialog off."""
@@ -68,10 +69,25 @@ class Stage:
         state = {"type": "static_select", "selected_option": options[choice]}
         await self.world.slack.submit_view(user, {field["block_id"]: {field["element"]["action_id"]: state}})
 
+    async def confirms(self, user: str) -> None:
+        """Reads the one dialog before an emergency, and confirms it."""
+        slack = self.world.slack
+        try:
+            await slack.wait_until(
+                lambda workspace: (workspace.modal or {}).get("callback_id") == "confirm", timeout=30
+            )
+        except TimeoutError as error:
+            raise StoryFailed("No dialog asked for a confirmation.") from error
+        view = slack.modal or {}
+        say(f"• The dialog “{view['title']['text']}”:")
+        self.quote(slack.shown(view["blocks"]))
+        say(f"• {user.capitalize()} presses “{view['submit']['text']}”.")
+        await slack.submit_view(user, {})
+
     async def sees(self, true: Callable[[Message], bool], what: str, patience: float = 60) -> Message:
         """The newest message that fits, now or as soon as one does."""
         try:
-            return await self.world.slack.wait_for(CHANNEL, true, timeout=patience)
+            return await self.world.slack.wait_for(self.channel, true, timeout=patience)
         except TimeoutError as error:
             raise StoryFailed(f"Waited {patience:.0f} s for {what} in vain.") from error
 

@@ -32,8 +32,8 @@ def view(run: RunRecord, target: Target, *, ids: str) -> Json:
             f"Run {run.id} {words.state(run.state)}; there is nothing to confirm.", way_out="Look at its card."
         )
     page = Page(rest="The rest is on the card.")
-    page.section(f"🚨 *{literal(card.title(run))}*")
-    page.section("\n".join(place(target)))
+    page.section(f"*{literal(card.title(run))}*")
+    page.section("\n".join(place(target, run)))
     page.lines(impact.lines(run.plan.facts, most=_LISTED))
     found = [finding for finding in run.plan.findings if finding.level == "warning"]
     page.lines([f"⚠️ {prose(cut(finding.text, 400))}" for finding in found[:_WARNINGS]])
@@ -50,10 +50,15 @@ def view(run: RunRecord, target: Target, *, ids: str) -> Json:
     )
 
 
-def place(target: Target) -> list[str]:
-    """Cluster, namespace and release, a line each: what nobody wants to mix up at night."""
-    cluster = code(target.cluster.context) if target.cluster.context else "the one that the bot runs in"
-    return [f"Cluster {cluster}", f"Namespace {code(target.namespace)}", f"Release {code(target.release)}"]
+def place(target: Target, run: RunRecord | None = None) -> list[str]:
+    """Cluster, namespace and release, a line each: what nobody wants to mix up at night. The address is what the plan saw."""
+    seen = run.plan.bindings.get("cluster", "").partition(" ")[0] if run and run.plan else ""
+    named = " ".join(code(name) for name in (target.cluster.context, seen) if name)
+    return [
+        f"Cluster {named or 'of this bot'}",
+        f"Namespace {code(target.namespace)}",
+        f"Release {code(target.release)}",
+    ]
 
 
 def excepted(run: RunRecord, given: Mapping[str, str]) -> tuple[str, ...]:

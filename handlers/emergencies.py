@@ -102,7 +102,7 @@ class Emergencies:
             return confirming.view(run, target, ids=json.dumps({"mark": plan_mark(run), "channel": channel}))
         page = Page(rest="The rest is on the card.")
         page.section(f"*{literal(card.title(run))}*")
-        page.section("\n".join(confirming.place(target)))
+        page.section("\n".join(confirming.place(target, run)))
         if run.state is RunState.PLANNING:
             page.section("The plan takes longer. The card has a button as soon as it is there.")
         elif run.note:

@@ -41,6 +41,11 @@ class FinalValues:
     digest: str
 
 
+def place_of(clients: TargetClients, target: Target) -> str:
+    """The API server's address and the release there. An approval is bound to it: a configuration may name another later."""
+    return f"{clients.cluster.server} {target.namespace}/{target.release}"
+
+
 async def stored_releases(clients: TargetClients) -> list[StoredRelease]:
     """Every revision that is kept, oldest first; empty when there is no such release."""
     try:

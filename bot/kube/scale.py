@@ -99,10 +99,16 @@ class Scaler:
 
     async def hand_over(self, ref: ObjectRef) -> Result:
         """Takes our name from what we set, for a server-side apply that sets it to something else would end with a conflict."""
-        try:
-            return await self._disowned(ref)
-        except BotError as error:
-            return Result(str(ref), "failed", error=error)
+        for attempt in range(TRIES):
+            try:
+                return await self._disowned(ref)
+            except _AGAIN as error:  # an autoscaler writes into its own status all the time
+                if attempt == TRIES - 1:
+                    return Result(str(ref), "failed", error=error)
+                await asyncio.sleep(_pause(attempt, error))
+            except BotError as error:
+                return Result(str(ref), "failed", error=error)
+        raise AssertionError("the last try gives a result")
 
     async def let_go(self, item: Return) -> Result:
         """Takes the note away, and with it our name from the fields that we set: they are Helm's again."""

@@ -14,6 +14,7 @@ from bot.kube.cluster import Cluster
 from bot.kube.holding import KINDS, Way
 from runbooks.checks.findings import info, warning
 from runbooks.components import Down, Member, Release, from_to, past_of, summed, told
+from runbooks.reading import place_of
 from runbooks.text import listed
 
 Json = dict[str, Any]
@@ -51,7 +52,7 @@ class HoldPlan:
             findings.append(_nothing(str(asked) if asked is not None else None))
         permanent = release.components[str(asked)].permanent if asked is not None else {}
         facts = {"holds": holds, "stops": _stops(release, holds, optional=asked is None), "permanent": permanent}
-        return CheckResult(tuple(findings), facts)
+        return CheckResult(tuple(findings), facts, {"cluster": place_of(context.clients, context.target)})
 
 
 def _unknown(release: Release, asked: str) -> Finding | None:

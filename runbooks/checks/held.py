@@ -14,7 +14,7 @@ from runbooks import revisions
 from runbooks.checks.findings import info, not_done, warning
 from runbooks.checks.objects import objects_of
 from runbooks.components import Down, Release, from_to, past_of, row_of, summed, told
-from runbooks.reading import Reader
+from runbooks.reading import Reader, place_of
 from runbooks.text import listed
 
 Json = dict[str, Any]
@@ -45,7 +45,8 @@ class RestorePlan:
         if not down:
             findings.append(_nothing(release, everything, asked))
         returns = [_row(one, keep=one.changed and decided == KEEP_THEM) for one in down]
-        return CheckResult(tuple(findings), {"returns": returns, "starts": _starts(release, down), "gone": gone})
+        facts = {"returns": returns, "starts": _starts(release, down), "gone": gone}
+        return CheckResult(tuple(findings), facts, {"cluster": place_of(context.clients, context.target)})
 
 
 def _row(one: Down, *, keep: bool) -> Json:

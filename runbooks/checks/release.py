@@ -12,7 +12,7 @@ from bot.helm.releases import newest_good
 from bot.settings import Target
 from runbooks import revisions
 from runbooks.checks.findings import blocker, warning
-from runbooks.reading import Reader, app_version, chart_version
+from runbooks.reading import Reader, app_version, chart_version, place_of
 from runbooks.text import lasted
 
 
@@ -67,7 +67,7 @@ def as_it_is(releases: Sequence[StoredRelease], context: PlanContext) -> tuple[d
         "rollback_to": _way_back([release.as_revision() for release in releases]),
     }
     return facts, {
-        "cluster": f"{context.clients.cluster.server} {target.namespace}/{target.release}",
+        "cluster": place_of(context.clients, target),
         "release revision": f"{current.revision} ({current.status.value})",
     }
 

@@ -55,7 +55,7 @@ async def test_the_users_own_runbooks_override_ours_and_an_approval_that_comes_t
     (folder / "proof.yaml").write_text(check, encoding="utf-8")
     world = await start(runbooks=str(folder))
     await world.ask("help")
-    await world.private(ALICE, "Our own way. Upgrade to a chart version", "`proof ")
+    await world.private(ALICE, "Our own way. Upgrade to a chart version", "`proof`")
     await world.ask("proof")
     await world.card("⚙️ proof prod", "✅ *Done*", "1 workload rolled out")
     await world.ask("upgrade 0.2.1")

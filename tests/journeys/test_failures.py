@@ -118,7 +118,7 @@ async def test_a_change_that_would_lose_data_or_that_the_api_server_refuses_is_s
     await world.start_bot()
     for version, said in (
         (BadVersion.BACKENDS_VANISH, ("Cluster/aeterna-cnpg would be deleted", "StatefulSet/aeterna-qdrant would be")),
-        (BadVersion.IMMUTABLE_FIELD, ("StatefulSet/aeterna-qdrant", "cannot be changed in place")),
+        (BadVersion.IMMUTABLE_FIELD, ("StatefulSet/aeterna-qdrant", "field is immutable")),
         (BadVersion.DATABASE_REFUSED, ("Cluster/aeterna-cnpg", "s3")),
     ):
         await world.ask(f"upgrade {version}")

@@ -43,7 +43,7 @@ async def test_an_upgrade_is_planned_approved_done_proven_and_taken_back_by_one_
     ]
     assert [one["collection"] for one in await world.standins.snapshots(world.namespace)] == ["memory_embeddings"]
     assert await world.standins.memories(world.namespace) == []
-    await world.in_thread(done, "The plan in full", "OPAL 0.8.0 closes a leak")
+    assert "OPAL 0.8.0 closes a leak" in await world.file(done, "changes-0.2.0-0.2.1.txt")
     assert "# Objects: 3 changed." in await world.file(done, "manifests.diff")
     await world.in_thread(done, f"Backup aeterna-bot-{run} of aeterna-cnpg completed")
     await world.in_thread(done, "Log of aeterna-test-connection (Succeeded)", "all checks passed")
