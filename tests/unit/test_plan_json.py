@@ -122,7 +122,9 @@ def test_the_page_about_the_plan_names_every_field_code_and_binding() -> None:
     sources = "\n".join(
         file.read_text() for part in ("bot/kube", "runbooks/checks") for file in (root / part).glob("*.py")
     )
-    families = "api|budget|capacity|changes|chart|crds|health|limits|migration|objects|priority|quota|scaler|secrets|values"
+    families = (
+        "api|budget|capacity|changes|chart|crds|health|limits|migration|objects|priority|quota|scaler|secrets|values"
+    )
     written = set(re.findall(rf'"((?:{families}|volume)\.[a-z_]+)"', sources)) - NOT_CODES
     assert {code for code in written if f"`{code}`" not in page} == set()
     bound = set(re.findall(r'bindings=\{"([a-z ]+)"', sources)) | {
