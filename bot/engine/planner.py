@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,13 +21,14 @@ from typing import Any
 from bot.engine.clients import TargetClients
 from bot.engine.contract import Check, CheckResult, Finding, Level, PlanContext, Runbook, RunInfo, Shared
 from bot.engine.parts import changed as changed_parts
-from bot.errors import UNSEEN, BotError, Evidence
+from bot.errors import UNSEEN, BotError, Evidence, Temporary
 from bot.fingerprints import OTHER_KEY, other_key
 from bot.settings import Configuration, Target
 from bot.store.journal import Journal
-from bot.store.records import FindingRecord, PlanRecord, RunRecord
+from bot.store.records import FindingRecord, PastStep, PlanRecord, RunRecord
 
 log = logging.getLogger(__name__)
+_PAUSES = (0.1, 0.3, 1.0, 3.0)  # seconds
 _COULD_NOT = " could not be done: "
 _LATE = "Plan again; if the cluster is always that slow, set `engine.check_timeout` higher."
 _DIGEST = re.compile(r"[0-9a-f]{32}")
@@ -72,7 +73,7 @@ class Planner:
                     clients=clients,
                     workdir=Path(workdir),
                     shared=shared,
-                    past=partial(self._journal.past, target.name),
+                    past=partial(self._past, target.name),
                 )
                 results = await asyncio.gather(*(self._one(check, context) for check in runbook.checks))
             except BotError as error:
@@ -82,6 +83,16 @@ class Planner:
                 await shared.close()
         found = dict(zip((check.name for check in runbook.checks), results, strict=True))
         return self._freeze(run, found, {rule.code: rule.permission for rule in runbook.overrides})
+
+    async def _past(self, target: str, *uses: str) -> Sequence[PastStep]:
+        """As ``Journal.past``. Our own database being away for a moment is no finding, and must void no approval."""
+        for pause in _PAUSES:
+            try:
+                return await self._journal.past(target, *uses)
+            except Temporary as error:
+                log.warning("the past of %s is asked for again: %s", target, error)
+                await asyncio.sleep(pause)
+        return await self._journal.past(target, *uses)
 
     async def _one(self, check: Check, context: PlanContext) -> CheckResult:
         limit = self._configuration.engine.check_timeout.total_seconds()

@@ -19,6 +19,10 @@ from typing import Any
 import psutil
 import yaml
 
+from bot.errors import Temporary
+from bot.kube import Cluster
+from bot.kube.holding import ANNOTATION, Held
+from bot.kube.objects import annotations_of, ref_of
 from bot.store import audit, reading
 from bot.store.database import Database
 from bot.store.records import RunRecord, RunState
@@ -281,9 +285,19 @@ class House:
         """Every run, newest first."""
         database = Database(self.database_url)
         try:
-            return await reading.latest(database, None, limit=500)
+            return await self._patiently(lambda: reading.latest(database, None, limit=500))
         finally:
             await database.close()
+
+    @staticmethod
+    async def _patiently(read: Callable[[], Awaitable[list[RunRecord]]]) -> list[RunRecord]:
+        """A bot that dies in the middle of a write leaves its database busy for a moment."""
+        for _ in range(20):
+            try:
+                return await read()
+            except Temporary:
+                await asyncio.sleep(0.25)
+        return await read()
 
     async def run(self, story: Story) -> RunRecord | None:
         """The run of the story, if there is one."""
@@ -346,10 +360,20 @@ class House:
         return [str(path) for work in works for path in work.rglob("*") if path.is_file() and path.name != "lock"]
 
     async def at_old(self) -> None:
-        """The release stands at the old version, whatever was before."""
+        """The release stands at the old version with everything up, whatever was before."""
+        await self._lift()
         if self.revisions()[-1].version != OLD:
             await self.install()
         self.upgraded = None
+
+    async def _lift(self) -> None:
+        """Gives back what another story's emergency holds down, as a person would by hand."""
+        cluster = await Cluster.connect(kubeconfig=self.ground.control_plane.kubeconfig, context=None)
+        async with cluster:
+            for obj in await cluster.list("apps/v1", "Deployment", self.namespace):
+                if note := Held.read(annotations_of(obj).get(ANNOTATION, "")):
+                    await cluster.scale(ref_of(obj), note.replicas)
+                    await cluster.patch(ref_of(obj), {"metadata": {"annotations": {ANNOTATION: None}}})
 
     async def at_new(self) -> None:
         """The last thing that happened is an upgrade by the bot, so that its card can take it back."""
