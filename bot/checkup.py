@@ -40,6 +40,7 @@ _NEEDED = (
     ("watch", "deployments", "apps", "rollouts"),
     ("patch", "deployments", "apps", "an upgrade"),
     ("patch", "statefulsets", "apps", "an upgrade"),
+    ("create", "pods/eviction", "", "recover restart"),
     ("patch", "deployments/scale", "apps", "emergencies"),
     ("patch", "statefulsets/scale", "apps", "emergencies"),
     ("patch", "horizontalpodautoscalers", "autoscaling", "emergencies"),

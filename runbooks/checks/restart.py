@@ -9,6 +9,7 @@ from bot.kube.objects import Json
 from bot.kube.restart import rolls
 from runbooks.checks.findings import info, warning
 from runbooks.components import Member, Release
+from runbooks.reading import place_of
 from runbooks.text import counted, listed
 
 RESTARTABLE = ("Deployment", "StatefulSet")
@@ -50,7 +51,9 @@ class RestartPlan:
             findings.append(
                 Finding(Level.BLOCKER, "There is nothing that could be restarted.", way_out, "restart.nothing")
             )
-        return CheckResult(tuple(findings), {"restarts": rows})
+        bound = [f"{row['subject']} {row['uid']} {row['way']}" for row in rows]
+        bindings = {"cluster": place_of(context.clients, context.target), "restarts": ", ".join(bound) or "none"}
+        return CheckResult(tuple(findings), {"restarts": rows}, bindings)
 
 
 def _row(member: Member, obj: Json) -> dict[str, Any]:

@@ -332,6 +332,7 @@ async def test_its_rights_suffice_for_an_emergency_and_the_way_back(
         await world.take_down(plan.facts)
         await world.restore()
         assert await world.replicas(server) == [3]
+        assert await cluster.can_i("create", "pods", namespace=namespace, subresource="eviction")  # recover restart
 
 
 async def test_its_rights_suffice_for_what_a_plan_reads_and_the_rest_is_a_choice(
