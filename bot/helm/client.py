@@ -20,13 +20,14 @@ from semver import Version
 from bot.errors import Permanent
 from bot.helm import flags, wire
 from bot.helm.environment import HelmSettings, helm_environment, make_home
-from bot.helm.explain import Failure, explain
+from bot.helm.explain import explain
 from bot.helm.failures import HelmTooOld
 from bot.helm.flags import Dialect, ServerSide, Wait
 from bot.helm.models import HelmVersion, Json, ListedRelease, Release, Rendered, Revision, TestReport
 from bot.helm.process import Finished, LineSink, Patience, Stop, run_program
 from bot.helm.progress import ProgressFilter, ProgressSink
 from bot.helm.rendering import from_release, from_template
+from bot.helm.stderr import Failure
 from bot.helm.testing import read_test_report
 
 READ_DEADLINE = timedelta(seconds=60)

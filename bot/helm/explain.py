@@ -8,81 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from bot.errors import BotError, Evidence, OutcomeUnknown, Permanent, Temporary, UserMistake
+from bot.errors import BotError, OutcomeUnknown, Permanent, Temporary, UserMistake
+from bot.helm.explain_details import (
+    apply_conflict,
+    hook_failed,
+    manifest_refused,
+    not_ready_in_time,
+    render_failed,
+    values_refused,
+)
 from bot.helm.failures import (
-    ApplyConflict,
     ClusterForbids,
     ClusterUnreachable,
-    FieldProblem,
     HelmFailed,
     HelmTooOld,
-    HookFailed,
     ManifestRefused,
-    NotReady,
-    NotReadyInTime,
     ReleaseNotFound,
     ReleasePending,
-    RenderFailed,
     RepositoryUnreachable,
     RevisionNotFound,
     ValuesRefused,
 )
-from bot.helm.progress import is_log_line
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A run of Helm that failed. ``mutating``: an upgrade or a rollback; ``timed_out``: our deadline ended
-    it.
-    """
-
-    command: str
-    subject: str
-    exit_code: int
-    stderr: str
-    mutating: bool = False
-    timed_out: bool = False
-
-    @property
-    def text(self) -> str:
-        """Helm's message without the log around it, without ``Error:`` and ``UPGRADE FAILED:``."""
-        return error_text(self.stderr)
-
-    @property
-    def evidence(self) -> tuple[Evidence, ...]:
-        """Helm's own words."""
-        return (Evidence(f"helm {self.command}", self.text),) if self.text else ()
-
-
-# Two of the schema library's messages repeat the value itself: those on a pattern and on a format.
-_SECRET_VALUE = re.compile(
-    r"(?P<place>^- at '[^']*(?:passw|secret|token|credential|key|dsn|auth)[^'/]*': )'.*'"
-    r"(?P<verdict> (?:does not match|is not valid) )",
-    re.M | re.I,
-)
-_PREFIX = re.compile(r"^(?:(?:UPGRADE|INSTALLATION|ROLLBACK) FAILED|execution error): ", re.M)
-
-
-def error_text(stderr: str) -> str:
-    """The error message in a run's stderr: from the last ``Error:`` on, without lines of the log and stack
-    traces (Helm 3 debug).
-    """
-    lines = stderr.splitlines()
-    starts = [number for number, line in enumerate(lines) if line.startswith("Error: ")]
-    kept = []
-    for line in lines[starts[-1] if starts else 0 :]:
-        if line.startswith(("helm.go:", "helm.sh/helm/", "main.main", "runtime.")):
-            break
-        if not is_log_line(line):
-            kept.append(line)
-    text = "\n".join(kept).strip().removeprefix("Error: ")
-    text = _SECRET_VALUE.sub(r"\g<place>(hidden)\g<verdict>", text)
-    text = text.removesuffix("Use --debug flag to render out invalid YAML").rstrip()
-    while (shorter := _PREFIX.sub("", text, count=1)) != text and _PREFIX.match(text):
-        text = shorter
-    return text
+from bot.helm.stderr import Failure, cut
 
 
 def explain(failure: Failure) -> BotError:
@@ -96,7 +44,7 @@ def explain(failure: Failure) -> BotError:
     if failure.timed_out or failure.exit_code < 0:
         return _killed(failure)
     first = text.splitlines()[0] if text else f"exit code {failure.exit_code}"
-    return HelmFailed(f"`helm {failure.command}` of {failure.subject} failed: {_cut(first)}", evidence=failure.evidence)
+    return HelmFailed(f"`helm {failure.command}` of {failure.subject} failed: {cut(first)}", evidence=failure.evidence)
 
 
 def _killed(failure: Failure) -> BotError:
@@ -144,14 +92,14 @@ def _cluster_unreachable(failure: Failure, match: re.Match[str]) -> BotError:
 
 def _no_cluster(failure: Failure, match: re.Match[str]) -> BotError:
     return Permanent(
-        f"Helm does not know which cluster is meant: {_cut(failure.text)}",
+        f"Helm does not know which cluster is meant: {cut(failure.text)}",
         way_out="Correct the kubeconfig or the context in the configuration.",
         evidence=failure.evidence,
     )
 
 
 def _values_not_yaml(failure: Failure, match: re.Match[str]) -> BotError:
-    return ValuesRefused(f"The file of values is not YAML: {_cut(match['why'])}", fields=(), evidence=failure.evidence)
+    return ValuesRefused(f"The file of values is not YAML: {cut(match['why'])}", fields=(), evidence=failure.evidence)
 
 
 def _broken_connection(failure: Failure, match: re.Match[str]) -> BotError:
@@ -174,7 +122,7 @@ def _repository(failure: Failure, match: re.Match[str]) -> BotError:
 
 def _no_chart(failure: Failure, match: re.Match[str]) -> BotError:
     return UserMistake(
-        f"This chart, or this version of it, does not exist: {_cut(failure.text)}",
+        f"This chart, or this version of it, does not exist: {cut(failure.text)}",
         way_out="Check the version and the chart's name.",
         evidence=failure.evidence,
     )
@@ -185,7 +133,7 @@ def _forbidden(failure: Failure, match: re.Match[str]) -> BotError:
         r'User "(?P<user>[^"]+)" cannot (?P<what>\w+ resource "[^"]+"(?: in API group "[^"]*")?)',
         failure.text,
     )
-    sentence = f"`{what['user']}` cannot {what['what']}" if what else _cut(failure.text.splitlines()[0])
+    sentence = f"`{what['user']}` cannot {what['what']}" if what else cut(failure.text.splitlines()[0])
     return ClusterForbids(
         f"The cluster does not allow it: {sentence}.",
         way_out="Give the bot's account this permission (its chart has the roles).",
@@ -201,144 +149,9 @@ def _unauthorized(failure: Failure, match: re.Match[str]) -> BotError:
     )
 
 
-_PLACE = r"(?P<template>[^\s():]+)(?::(?P<line>\d+))?(?::(?P<column>\d+))?"
-_NOT_YAML = re.compile(r"YAML parse error on (?P<template>\S+): .*?yaml: (?:line (?P<line>\d+): )?(?P<cause>.+)", re.S)
-_WRAPPED = re.compile(rf"(?:execution|parse) error (?:at|in) \({_PLACE}\): (?P<cause>.+)", re.S)
-# Helm 4 writes a line for each place, Helm 3 all in one line with a colon between; the last place is the innermost.
-_EXECUTING = re.compile(rf"{_PLACE}:?\s+executing \"[^\"]*\" at <(?P<key>.+?)>:\s", re.S)
-
-
-def _render(failure: Failure, match: re.Match[str]) -> BotError:
-    """The innermost place is the one at fault; the ones before it are the templates that include it."""
-    text, key = failure.text, ""
-    if found := _NOT_YAML.search(text):
-        cause, place = f"the result is not YAML: {found['cause']}", found.groupdict()
-    elif found := _WRAPPED.search(text):
-        cause, place = found["cause"], found.groupdict()
-    elif chain := list(_EXECUTING.finditer(text)):
-        cause, place, key = text[chain[-1].end() :], chain[-1].groupdict(), chain[-1]["key"]
-    else:
-        cause, place = text, {}
-    template, line, column = place.get("template") or "", int(place.get("line") or 0), int(place.get("column") or 0)
-    where = f"{template}:{line}" if line else template or failure.subject
-    at = f" at `{_cut(key, 120)}`" if key else ""
-    return RenderFailed(
-        f"The chart does not render: {where}{at}: {_cut(cause)}",
-        template=template,
-        line=line,
-        column=column,
-        key=key,
-        cause=" ".join(cause.split()),
-        evidence=failure.evidence,
-    )
-
-
-def _schema(failure: Failure, match: re.Match[str]) -> BotError:
-    fields, chart = [], ""
-    for line in failure.text[match.end() :].splitlines():
-        if item := re.match(r"^\s*- at '(?P<path>[^']*)': (?P<problem>.+)", line):
-            fields.append(FieldProblem(chart, item["path"].strip("/").replace("/", "."), item["problem"]))
-        elif item := re.match(
-            r"^- (?P<path>[\w.()]+): (?P<problem>.+)", line
-        ):  # Helm before 3.18.5 and its older library
-            fields.append(FieldProblem(chart, item["path"].replace("(root)", ""), item["problem"]))
-        elif line.rstrip().endswith(":"):
-            chart = line.strip().rstrip(":")
-    shown = "; ".join(f"{f.path or 'the values'}: {f.problem}" for f in fields[:3])
-    more = f" and {len(fields) - 3} more" if len(fields) > 3 else ""
-    return ValuesRefused(
-        f"The chart's schema refuses the values: {_cut(shown or failure.text)}{more}",
-        fields=tuple(fields),
-        evidence=failure.evidence,
-    )
-
-
-_RESOURCE = re.compile(
-    r"resource (?P<kind>[^/\s]+)/(?P<namespace>[^/\s]*)/(?P<name>\S+) not ready\. "
-    r"status: (?P<status>\w+), message: (?P<message>.*)"
-)
-_TIMED_OUT = re.compile(r"context deadline exceeded|timed out waiting for the condition|rate: Wait\(n=1\) would exceed")
-
-
-def not_ready(text: str) -> tuple[NotReady, ...]:
-    """The resources that Helm 4 names as not ready."""
-    return tuple(NotReady(*(part.strip() for part in match.groups())) for match in _RESOURCE.finditer(text))
-
-
-def _not_ready(failure: Failure, match: re.Match[str]) -> BotError:
-    resources = not_ready(failure.text)
-    timed_out = bool(_TIMED_OUT.search(failure.text))
-    names = "; ".join(str(r) for r in resources[:3]) + (f" and {len(resources) - 3} more" if len(resources) > 3 else "")
-    what = "were not ready in time" if timed_out else "failed"
-    return NotReadyInTime(
-        f"Resources of {failure.subject} {what}{': ' + _cut(names) if names else '.'}",
-        resources=resources,
-        timed_out=timed_out,
-        evidence=failure.evidence,
-    )
-
-
-def _hook(failure: Failure, match: re.Match[str]) -> BotError:
-    text = failure.text[match.end() :].strip()
-    resources = not_ready(text)
-    kind, name, why = "", "", text.splitlines()[0] if text else ""
-    if resources:
-        kind, name, why = resources[0].kind, resources[0].name, resources[0].message or resources[0].status
-    elif old := re.search(r"(?P<kind>[Jj]ob|[Pp]od) (?P<name>\S+) failed(?:: (?P<why>.+))?", text):
-        kind, name, why = old["kind"].capitalize(), old["name"], old["why"] or "it failed"
-    timed_out = bool(_TIMED_OUT.search(text))
-    named = f"{kind} {name}" if name else "a hook"
-    late = " did not end in time" if timed_out else ""
-    return HookFailed(
-        f"The {match['event']} hook failed: {named}{late}: {_cut(why)}",
-        event=match["event"],
-        name=name,
-        kind=kind,
-        timed_out=timed_out,
-        evidence=failure.evidence,
-    )
-
-
-_MANAGERS = re.compile(
-    r'conflicts? with "(?P<manager>[^"]+)"(?: with subresource "[^"]+")?'
-    r'(?: using (?P<api>[^:\s]+))?:?(?P<rest>[^"]*)'
-)
-
-
-def _conflict(failure: Failure, match: re.Match[str]) -> BotError:
-    conflicts: dict[str, tuple[str, ...]] = {}
-    for found in _MANAGERS.finditer(failure.text):
-        fields = tuple(re.findall(r"\.[\w.\[\]=\-/]+", found["rest"]))
-        conflicts[found["manager"]] = conflicts.get(found["manager"], ()) + fields
-    owners = "; ".join(f"{who} owns {', '.join(fields) or 'fields'}" for who, fields in conflicts.items())
-    return ApplyConflict(
-        f"Somebody else has set fields that the chart sets: {_cut(owners or failure.text)}",
-        conflicts=conflicts,
-        way_out="Decide who owns them: set them in the chart's values, or have the other manager let go.",
-        evidence=failure.evidence,
-    )
-
-
-_OBJECT = re.compile(r"for object (?:[^/\s]*/)?(?P<name>\S+) \S+, Kind=(?P<kind>\w+): (?P<why>.+)", re.S)
-_INVALID = re.compile(r'^\S+ "[^"]+" is invalid: ')
-_LONG_VALUE = re.compile(r"Invalid value: .{60,}: (?=[^:]+$)", re.S)
-
-
-def _refused_object(failure: Failure, match: re.Match[str]) -> BotError:
-    found = _OBJECT.search(failure.text)
-    why = _INVALID.sub("", found["why"]) if found else failure.text
-    why = _LONG_VALUE.sub("Invalid value: …: ", why)
-    which = f"{found['kind']} {found['name']}" if found else "an object of the chart"
-    return ManifestRefused(
-        f"The API server does not take {which}: {_cut(why)}",
-        way_out="The chart or the values must change.",
-        evidence=failure.evidence,
-    )
-
-
 def _owned_elsewhere(failure: Failure, match: re.Match[str]) -> BotError:
     return ManifestRefused(
-        f"An object of the chart exists already and belongs to somebody else: {_cut(failure.text)}",
+        f"An object of the chart exists already and belongs to somebody else: {cut(failure.text)}",
         way_out="Remove it, rename it, or label it for this release.",
         evidence=failure.evidence,
     )
@@ -354,7 +167,7 @@ def _too_big(failure: Failure, match: re.Match[str]) -> BotError:
 
 def _dependencies(failure: Failure, match: re.Match[str]) -> BotError:
     return Permanent(
-        f"The chart lacks its dependencies: {_cut(match[1])}.",
+        f"The chart lacks its dependencies: {cut(match[1])}.",
         way_out="Package it after `helm dependency build`.",
         evidence=failure.evidence,
     )
@@ -362,7 +175,7 @@ def _dependencies(failure: Failure, match: re.Match[str]) -> BotError:
 
 def _kube_version(failure: Failure, match: re.Match[str]) -> BotError:
     return Permanent(
-        f"The chart does not fit the cluster's version: {_cut(match[0])}.",
+        f"The chart does not fit the cluster's version: {cut(match[0])}.",
         way_out="Upgrade the cluster, or take another version of the chart.",
         evidence=failure.evidence,
     )
@@ -384,16 +197,11 @@ def _unknown_flag(failure: Failure, match: re.Match[str]) -> BotError:
     )
 
 
-def _cut(text: str, limit: int = 400) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= limit else f"{line[:limit]}… ({len(line) - limit} more characters)"
-
-
 _ROWS: tuple[tuple[str, Make], ...] = (
     # Order matters: what wraps another text comes first. Parts of a pattern stand one a line for the eye.
-    (r"values don't meet the specifications of the schema\(s\) in the following chart\(s\):", _schema),
-    (r"(?P<event>(?:pre|post)-(?:upgrade|install|rollback|delete)) hooks? failed: ?", _hook),
-    (r"warning: Hook (?P<event>[\w-]+) \S+ failed: ", _hook),
+    (r"values don't meet the specifications of the schema\(s\) in the following chart\(s\):", values_refused),
+    (r"(?P<event>(?:pre|post)-(?:upgrade|install|rollback|delete)) hooks? failed: ?", hook_failed),
+    (r"warning: Hook (?P<event>[\w-]+) \S+ failed: ", hook_failed),
     (r"another operation \(install/upgrade/rollback\) is in progress", _pending),
     (r"release: already exists|secrets \"sh\.helm\.release\.v1\.[^\"]+\" already exists", _pending),
     (r"release: not found|has no deployed releases", _release_not_found),
@@ -405,24 +213,24 @@ _ROWS: tuple[tuple[str, Make], ...] = (
     (r"is forbidden: User|forbidden: User \"", _forbidden),
     (r"the server has asked for the client to provide credentials|\bUnauthorized\b", _unauthorized),
     (r"invalid ownership metadata|cannot be imported into the current release", _owned_elsewhere),
-    (r"(?i)conflict occurred while applying|Apply failed with \d+ conflicts?", _conflict),
+    (r"(?i)conflict occurred while applying|Apply failed with \d+ conflicts?", apply_conflict),
     (r"Too long: (?:must have|may not be more than|must be no more).*\d+|request is too large", _too_big),
     (r"missing in charts/ directory: ([^\n]+)", _dependencies),
     (r"chart requires kubeVersion: [^\n]+", _kube_version),
-    (r"resource \S+ not ready\. status: ", _not_ready),
-    (r"YAML parse error on |(?:parse|execution) error (?:at|in) \(|error converting YAML to JSON", _render),
-    (r"executing \".+\" at <|template: |error calling \w+:|rendering template failed: ", _render),
-    (r"admission webhook \S+ denied|is invalid: |field is immutable|unknown field", _refused_object),
+    (r"resource \S+ not ready\. status: ", not_ready_in_time),
+    (r"YAML parse error on |(?:parse|execution) error (?:at|in) \(|error converting YAML to JSON", render_failed),
+    (r"executing \".+\" at <|template: |error calling \w+:|rendering template failed: ", render_failed),
+    (r"admission webhook \S+ denied|is invalid: |field is immutable|unknown field", manifest_refused),
     (r"failed to parse (?P<file>\S+): .*?(?P<why>yaml: .+)", _values_not_yaml),
-    (r"no matches for kind|cannot patch \"|unable to build kubernetes objects from", _refused_object),
-    (r"strict decoding error|exceeded quota|server-side apply failed", _refused_object),
+    (r"no matches for kind|cannot patch \"|unable to build kubernetes objects from", manifest_refused),
+    (r"strict decoding error|exceeded quota|server-side apply failed", manifest_refused),
     (r"failed to fetch \S+ : 404|no chart version found|MANIFEST_UNKNOWN|: not found$", _no_chart),
     (r"chart \"[^\"]+\" (?:version \"[^\"]*\" )?not found|path \"[^\"]+\" not found", _no_chart),
     (r"is not a valid chart repository|failed to (?:fetch|do request|perform)", _repository),
     (r"unexpected status.* [45]\d\d", _repository),
     (r"(?i)unknown (?:shorthand )?flag: (\S+)", _unknown_flag),
     (r"context canceled", _cancelled),
-    (r"timed out waiting for the condition|context deadline exceeded", _not_ready),
+    (r"timed out waiting for the condition|context deadline exceeded", not_ready_in_time),
     (r"connection refused|connection reset|\bEOF\b|i/o timeout|no such host", _broken_connection),
     (r"TLS handshake timeout|no route to host|etcdserver: |http2: ", _broken_connection),
     (r"server is currently unable", _broken_connection),

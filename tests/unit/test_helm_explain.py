@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.errors import BotError, OutcomeUnknown, Permanent, Refused, Temporary, UserMistake
-from bot.helm.explain import Failure, error_text, explain
+from bot.helm.explain import explain
 from bot.helm.failures import (
     ApplyConflict,
     ClusterForbids,
@@ -23,6 +23,7 @@ from bot.helm.failures import (
     RevisionNotFound,
     ValuesRefused,
 )
+from bot.helm.stderr import Failure, error_text
 
 
 def fail(stderr: str, *, command: str = "upgrade", exit_code: int = 1, mutating: bool = True) -> BotError:
