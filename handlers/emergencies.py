@@ -11,12 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 from bot.engine.asking import Ask
+from bot.engine.contract import as_typed
 from bot.engine.desk import Desk
 from bot.engine.offers import DISABLE, OfferKind, plan_mark
 from bot.errors import BotError, Refused, Temporary
 from bot.settings import Configuration, Target
 from bot.slack import card, modal
 from bot.slack.calls import SlackRefused
+from bot.slack.limits import OPTIONS
 from bot.slack.markup import code, cut, literal
 from bot.slack.modal import Field
 from bot.slack.render import Page
@@ -138,7 +140,12 @@ class Emergencies:
         page.section(f"*Disable a component of {literal(target.name)}*")
         page.section("\n".join(confirming.place(target)))
         labels = tuple(f"{name} · {one.title}" if one.title else name for name, one in target.components.items())
-        asked = [Field(CHOSEN, "Component", "What stops with it is shown before anything is done.", "choice", labels)]
+        hint = "What stops with it is shown before anything is done."
+        if len(labels) > OPTIONS:
+            hint += f" The list has the first {OPTIONS} of {len(labels)}; the others are typed, as here."
+        typed = f"{self._config.slack.command} {as_typed(DISABLE)} NAME"
+        page.small(f"What is not in the list, such as a workload that nobody described: {code(typed)}.")
+        asked = [Field(CHOSEN, "Component", hint, "choice", labels)]
         ids = json.dumps({"mark": run.id, "channel": run.channel, "key": key})
         return modal.dialog(
             page, asked, callback=OfferKind.EMERGENCY.value, title="Disable a component", submit="Next", ids=ids

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from bot.kube.holdable import Holdable, read_holdable
 from bot.kube.holding import KINDS, Held, Way, Workload
 from bot.settings import Target
 from bot.store.records import PastStep, StepState
-from runbooks.text import counted
+from runbooks.text import counted, lasted
 
 HOLD, RESTORE = "components.hold", "components.restore"
 """The step kinds whose past is the memory of what is held."""
@@ -173,11 +174,31 @@ def from_to(workload: Workload, before: int, after: int) -> str:
 
 
 def told(one: Down) -> str:
-    """``Deployment aeterna 3 → 0 since 2026-03-09 18:02 UTC by <@U1> (run abc).``"""
+    """``Deployment aeterna 3 → 0 since 2026-03-09 18:02 UTC (12 min 5 s) by <@U1> (run abc).``"""
     note = one.note
-    since = note.at.replace("T", " ")[:16]
     what = from_to(one.member.workload, note.replicas, note.to)
-    return f"{what} since {since} UTC by <@{note.by}> (run {note.run})."
+    return f"{what} {held_since(note)} by <@{note.by}> (run {note.run})."
+
+
+def held_for(notes: Iterable[Held | None]) -> timedelta | None:
+    """How long the longest of them has been down; None where no note tells."""
+    moments = [at for note in notes if note is not None and (at := _moment(note.at))]
+    return max((datetime.now(UTC) - at for at in moments), default=None)
+
+
+def held_since(note: Held) -> str:
+    """``since 2026-03-09 18:02 UTC (12 min 5 s)``."""
+    span = held_for([note])
+    return f"since {note.at.replace('T', ' ')[:16]} UTC" + (f" ({lasted(span)})" if span else "")
+
+
+def _moment(text: str) -> datetime | None:
+    """When a note was written; whoever may change the workload may have written anything there."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def summed(parts: Sequence[str], pods: int, to: int) -> str:

@@ -57,7 +57,7 @@ def _maker(current: StoredRelease, known: Known) -> str:
     if run is None:
         return "Not by me: it carries no mark of mine, so I cannot tell who began it."
     asker = known.asker(revision)
-    return f"By my run `{run}`{f', asked by <@{asker}>' if asker else ''}, which holds the target no more."
+    return f"By my run `{run}`{f', asked by <@{asker}>' if asker else ''}, which no longer holds the target."
 
 
 async def _running(cluster: Cluster, current: StoredRelease) -> list[str]:

@@ -60,6 +60,8 @@ def card(
     _progress(page, run)
     if run.plan is not None and planned.deciding(run):
         page.lines(impact.lines(run.plan.facts, most=_IMPACT))
+    elif run.plan is not None and run.emergency and run.state is RunState.SUCCEEDED and run.ended_at:
+        page.lines(impact.done(run.plan.facts, most=_IMPACT, excepted=run.excepted, at=run.ended_at))
     planned.show(page, run, command=command, whole=whole)
     _failure(page, run)
     _footer(page, run, links)
@@ -176,7 +178,7 @@ def _progress(page: Page, run: RunRecord) -> None:
     """The bar and the steps; before the start the plan names them."""
     if not run.steps or run.state in _NOT_STARTED:
         return
-    if len(run.steps) <= 20:
+    if 1 < len(run.steps) <= 20:  # of one step a bar would count beside what that step counts itself
         page.section("".join(words.SQUARES[step.state] for step in run.steps) + f"  {_done(run)} of {len(run.steps)}")
     page.section("\n".join(_lines(run)))
 
@@ -223,8 +225,8 @@ def _failure(page: Page, run: RunRecord) -> None:
 
 
 def _footer(page: Page, run: RunRecord, links: Mapping[str, str]) -> None:
-    about = [f"takes back {code(run.parent)}"] if run.parent else []
-    about += [f"taken back by {code(run.child)}"] if run.child else []
+    about = [f"takes back {_other(run.parent, links)}"] if run.parent else []
+    about += [f"taken back by {_other(run.child, links)}"] if run.child else []
     about += [f"goes before {_other(run.preempts, links)}"] if run.preempts else []
     if run.preempted_by:
         about.append(f"pre-empted by {_other(run.preempted_by, links)} of <@{run.cancel_requested_by}>")

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Any
 
 from bot.redaction import redact_values
@@ -78,7 +79,8 @@ def show(page: Page, run: RunRecord, *, command: str, whole: bool) -> None:
         page.section(_objects(run.plan.facts))
         _findings(page, run, whole=whole, rest=rest)
         page.lines(backups(run.plan.facts))
-        if run.state is RunState.AWAITING_APPROVAL:
+        page.lines(_choices(run.plan.facts))
+        if run.state is RunState.AWAITING_APPROVAL and not run.emergency:  # that says workload by workload what it does
             page.lines([line for line in (_steps(run.plan.facts), _longest(run.plan.facts)) if line])
     elif any(finding.level != "info" for finding in run.plan.findings):
         page.small(f"Plan: {counts(run.plan.findings)} · {code(f'{command} run {run.id}')}")
@@ -114,7 +116,11 @@ def _told(run: RunRecord, group: Sequence[FindingRecord], what: str, most: int, 
     """A line a finding, up to ``most``, and lines that say what is missing."""
     lifted = set(map(id, _lifted(run)))
     shown = group[:most]
-    lines = [_finding(finding, lifted=id(finding) in lifted) for finding in shown]
+    lines = []
+    for finding, then in zip_longest(shown, shown[1:]):
+        repeated = then is not None and then.way_out == finding.way_out  # said once in a row, below all of it
+        way_out = "" if repeated else finding.way_out
+        lines.append(_finding(finding, lifted=id(finding) in lifted, way_out=way_out))
     if len(group) > len(shown):
         lines.append(f"… and {words.count(len(group) - len(shown), f'more {what}')}: {rest}")
     if any(len(one.text) > _TEXT or len(one.way_out) > _WAY_OUT for one in shown):
@@ -126,15 +132,14 @@ def _breaking(finding: FindingRecord) -> bool:
     return _BREAKING in finding.code.split(".")
 
 
-def _finding(finding: FindingRecord, *, lifted: bool) -> str:
+def _finding(finding: FindingRecord, *, lifted: bool, way_out: str) -> str:
     text = prose(cut(_SAID_BY_ITS_SIGN.sub(r"\1", finding.text) if _breaking(finding) else finding.text, _TEXT))
     if lifted:
         return f"🔓 {text}"
     sign = words.LEVELS.get(finding.level, "▪️")
     if _breaking(finding):
         sign = "💥" if finding.level == "warning" else f"{sign}💥"
-    way_out = f"\n{INDENT}↳ {prose(cut(finding.way_out, _WAY_OUT))}" if finding.way_out else ""
-    return f"{sign} {text}{way_out}"
+    return f"{sign} {text}" + (f"\n{INDENT}↳ {prose(cut(way_out, _WAY_OUT))}" if way_out else "")
 
 
 def _objects(facts: Mapping[str, Any]) -> str:
@@ -175,6 +180,17 @@ def backups(facts: Mapping[str, Any]) -> list[str]:
             unsaved.setdefault(reason, []).append(name)
     lines = [f"💾 *Backed up before*, by {literal(cut(title, 60))}: {_named(names)}" for title, names in saved.items()]
     return lines + [f"🕳️ *Not backed up*: {_named(names)} ({prose(cut(why, 120))})" for why, names in unsaved.items()]
+
+
+def _choices(facts: Mapping[str, Any]) -> list[str]:
+    """What the plan can be told to do instead, what it does now marked; what cannot be pressed stands below."""
+    found, note = facts.get("choices") or [], str(facts.get("choices_note") or "")
+    lines = [f"*{literal(cut(str(facts.get('choices_of') or 'Instead'), 120))}*"] if found or note else []
+    for one in found[:_LINES]:
+        lines.append(f"{'▶️' if one.get('taken') else '▫️'} {prose(cut(str(one.get('text')), 200))}")
+    if len(found) > _LINES:
+        lines.append(f"… and {len(found) - _LINES} more ({_FILE} in the thread)")
+    return [*lines, *([f"{INDENT}{prose(cut(note, 300))}"] if note else [])]
 
 
 def _named(names: Sequence[str]) -> str:

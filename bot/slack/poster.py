@@ -189,9 +189,9 @@ class Poster:
         self._tried.discard(item.id)
 
     async def _links_of(self, run: RunRecord) -> Mapping[str, str]:
-        """Where the cards of an emergency and of the change that it stops are; without an answer the card names the run."""
+        """Where the cards of the runs that this one names are; without an answer the card names the run."""
         found: dict[str, str] = {}
-        for other in (run.preempts, run.preempted_by):
+        for other in (run.parent, run.child, run.preempts, run.preempted_by):
             if other is None:
                 continue
             if other not in self._links and (place := await self._outbox.card(other)):

@@ -177,7 +177,11 @@ def _led(release: Release, holds: Iterable[Json]) -> list[Finding]:
 def _dependents(release: Release, wanted: Sequence[str]) -> list[Finding]:
     there = set(release.present()) - set(wanted)
     pairs = ((name, [one for one in needed_by(release.components, name) if one in there]) for name in wanted)
-    return [warning(f"{listed(others)} needs {name} and goes on without it.") for name, others in pairs if others]
+    return [
+        warning(f"{listed(others)} {'needs' if len(others) == 1 else 'need'} {name}, and will run without it.")
+        for name, others in pairs
+        if others
+    ]
 
 
 def _left_alone(release: Release) -> list[Finding]:

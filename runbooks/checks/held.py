@@ -13,7 +13,7 @@ from bot.kube.holding import Way
 from runbooks import revisions
 from runbooks.checks.findings import info, not_done, warning
 from runbooks.checks.objects import objects_of
-from runbooks.components import Down, Release, from_to, past_of, row_of, summed, told
+from runbooks.components import Down, Release, from_to, held_since, past_of, row_of, summed, told
 from runbooks.reading import Reader, place_of
 from runbooks.text import listed
 
@@ -86,7 +86,7 @@ def _told(one: Down, decided: str) -> Finding:
         return info(f"{one.member.subject} is back at {one.level} already: only our note about it goes.")
     lost = " Its note is gone; the journal knows what it was." if one.lost else ""
     text = from_to(seen, one.level, one.note.replicas)
-    return info(f"{text}, held down by <@{one.note.by}> (run {one.note.run}).{lost}")
+    return info(f"{text}, held down {held_since(one.note)} by <@{one.note.by}> (run {one.note.run}).{lost}")
 
 
 def _needs(release: Release, down: Iterable[Down], asked: str) -> list[Finding]:

@@ -65,7 +65,8 @@ class UnlockTarget:
 
 def _stuck(current: StoredRelease, target: StoredRelease | None, found: Signs) -> Finding:
     """What is stuck, since when, by whom, and what ends it."""
-    text = f"Revision {current.revision} ({chart_version(current)}) is {current.status.value} {spoken(found.age)}. {found.maker}"
+    named = f"Revision {current.revision} ({chart_version(current)})"
+    text = f"{named} has been {current.status.value} {spoken(found.age)}. {found.maker}"
     way_out = ""
     if target is not None and current.status is not Status.PENDING_INSTALL:
         way_out = (

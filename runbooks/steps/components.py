@@ -22,7 +22,7 @@ from bot.kube.rollout import RolloutResult, watch_rollout
 from bot.kube.scale import Hold, Result, Return, Scaler, each
 from bot.settings import Duration
 from runbooks import evidence
-from runbooks.components import HOLD, RESTORE, Release, held_of, row_of
+from runbooks.components import HOLD, RESTORE, Release, held_for, held_of, row_of
 from runbooks.steps.common import Params
 from runbooks.text import counted, lasted, listed
 
@@ -361,7 +361,9 @@ def _brought_back(
 ) -> Outcome:
     back = [result.subject for result in results if result.state == "done"]
     gone = [result.subject for result in results if result.state == "gone"]
-    said = [f"{counted(len(back), 'workload')} back as before" + (f" ({lasted(took)})." if took else ".")]
+    down = held_for(result.note for result in results if result.state == "done")
+    said = [f"{counted(len(back), 'workload')} back as before" + (f" ({lasted(took)})" if took else "")]
+    said[0] += f"; down for {lasted(down)}." if down else "."
     said += [f"No longer there: {listed(gone)}."] if gone else []
     said += [f"Not waited for, as the rollout is paused: {listed(paused)}."] if paused else []
     said += [result.remark for result in results if result.remark]

@@ -25,7 +25,7 @@ from bot.redaction import redact
 from bot.services.checkup import take_report
 from bot.services.health import HealthReport
 from bot.store.records import RunRecord
-from runbooks.components import Release, from_to, past_of
+from runbooks.components import Release, from_to, held_since, past_of
 from runbooks.reading import above, chart_version, newest_upgrade, same_version, stored_releases, workloads
 from runbooks.steps.common import Params, ReadingStep
 from runbooks.steps.verify import checkup_of
@@ -124,19 +124,13 @@ async def _held(context: StepContext) -> tuple[list[dict[str, object]], str]:
     except BotError as error:
         return [section("Held down", f"Could not be read: {error.message}")], ""
     down = [one for one in components.down(past) if not one.back]
-    rows = [
-        (
-            one.member.component,
-            from_to(one.member.workload, one.note.replicas, one.level),
-            one.note.at.replace("T", " ")[:16] + " UTC",
-            f"<@{one.note.by}>",
-            one.note.run,
-        )
+    lines = [
+        f"`{one.member.component}` {from_to(one.member.workload, one.note.replicas, one.level)}, {held_since(one.note)} "
+        f"by <@{one.note.by}> (run {one.note.run})"
         for one in down
     ]
-    header = ("Component", "Workload", "Since", "By", "Run")
     names = listed(list(dict.fromkeys(one.member.component for one in down)))
-    return ([table("Held down", header, rows)], f", held down: {names}") if down else ([], "")
+    return ([section("Held down", "\n".join(lines))], f", held down: {names}") if down else ([], "")
 
 
 async def _newer(context: StepContext, release: StoredRelease) -> str:

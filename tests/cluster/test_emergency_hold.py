@@ -36,7 +36,7 @@ async def test_a_disabled_component_is_at_zero_and_its_note_says_what_it_was(wor
         }
     ]
     assert plan.facts["permanent"] == {"opal.cedarAgent.enabled": False}
-    assert warnings(plan) == ["server needs cedar-agent and goes on without it."]
+    assert warnings(plan) == ["server needs cedar-agent, and will run without it."]
     outcome = await world.take_down(plan.facts)
     assert outcome.summary == "1 workload down."
     assert await world.replicas(AGENT, SERVER, OPAL) == [0, 3, 2]

@@ -319,7 +319,7 @@ async def test_a_stuck_upgrade_is_explained_and_ended_at_the_last_deployed_revis
     world.asking("unlock")
     found = await world.check("unlock.target")
     assert not blockers(found)
-    assert any(f"Revision {number} (0.2.0) is pending-upgrade for 20 min" in text for text in warnings(found))
+    assert any(f"Revision {number} (0.2.0) has been pending-upgrade for 20 min" in text for text in warnings(found))
     assert any("Not by me: it carries no mark of mine" in text for text in warnings(found))
     assert found.facts["target_revision"] == 1
     outcome = await world.do("helm.unlock", world.context(found.facts))

@@ -116,7 +116,7 @@ async def test_a_release_that_a_killed_helm_left_pending_is_explained_and_freed(
     card = await world.card(
         "Unlock prod · 0.2.1 → 0.2.0",
         "Ready for approval",
-        "Revision 2 (0.2.1) is pending-upgrade for",
+        "Revision 2 (0.2.1) has been pending-upgrade for",
         "Not by me: it carries no mark of mine",
         "Its hook Job/aeterna-migration",
         "`helm rollback` to 1 (0.2.0), the last that was deployed, ends it.",

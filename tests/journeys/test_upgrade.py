@@ -50,12 +50,12 @@ async def test_an_upgrade_is_planned_approved_done_proven_and_taken_back_by_one_
     await world.in_thread(done, "Healthy: 6 of 6 workloads", "server version: 0.2.0 → 0.2.1")
 
     await world.press(done, "Roll back to 1 (0.2.0)")
-    back = await world.card("↩️ Roll back prod · 0.2.1 → 0.2.0", f"takes back `{run}`")
+    back = await world.card("↩️ Roll back prod · 0.2.1 → 0.2.0", "takes back <", f"|{run}>")
     back = await world.card("✅ *Done*", "Approved by <@U0ALICE>", "servers ready at 0.2.0", ts=back.ts, within=120)
     assert await world.statuses() == ["0.2.0 superseded", "0.2.1 superseded", "0.2.0 deployed"]
     newest = json.loads(await world.helm("history", "aeterna", "--output=json"))[-1]
     assert newest["description"] == f"aeterna-bot run {world.run_id(back)}: rollback to 1"
-    taken = await world.card("↩️ *Taken back*", f"taken back by `{world.run_id(back)}`", ts=plan.ts)
+    taken = await world.card("↩️ *Taken back*", "taken back by <", f"|{world.run_id(back)}>", ts=plan.ts)
     assert taken.buttons == []
     assert await world.standins.memories(world.namespace) == []
 

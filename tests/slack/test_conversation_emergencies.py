@@ -213,7 +213,7 @@ async def test_the_second_of_two_emergencies_is_told_who_holds_the_target(
         run = (await bot.desk.runs("prod"))[0]
         await bot.slack.command("bob", "inc-42", "emergency disable cedar-agent --target prod")
         refused = await bot.says_to(BOB, f"prod is held by run {run.id} (emergency scale-down", channel="inc-42")
-        assert "its card is in" in everything(refused)
+        assert "ts card is in" in everything(refused)
         assert f"p{first.ts.replace('.', '')}|To the card>" in everything(refused)
         await bot.slack.command("alice", "ops", "locks")
         await bot.says_to(ALICE, f"🚨 *prod* is held by `{run.id}`")

@@ -73,9 +73,11 @@ async def test_one_click_takes_an_upgrade_back(bot: Bot) -> None:
     await bot.slack.click("bob", "ops", card.ts, "run_approve")
     card = await bot.card("✅ *Done*")
     await bot.slack.click("alice", "ops", card.ts, "run_roll_back")
-    await bot.card("↩️ Roll back prod · revision 3", "✅ *Done*", "takes back")
+    back = await bot.card("↩️ Roll back prod · revision 3", "✅ *Done*", f"takes back <{bot.slack.url}")
     old = await bot.slack.wait_for("ops", lambda m: m.ts == card.ts and "Taken back" in everything(m))
     assert old.buttons == []
+    for one, other in ((back, old), (old, back)):
+        assert f"p{other.ts.replace('.', '')}|r-" in everything(one), "a tap leads from the one card to the other"
     await bot.slack.command("alice", "ops", "runs")
     await bot.says_to(ALICE, "Taken back")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -152,8 +153,34 @@ def test_slack_takes_the_dialog_however_many_components_there_are(parts: int) ->
     assert view_problems(view) == []
     element = [block["element"] for block in view["blocks"] if block["type"] == "input"]
     kinds = ["checkboxes" if parts <= 11 else "multi_static_select"] if parts > 1 else []
-    assert [one["type"] for one in element] == kinds
+    assert [one["type"] for one in element] == kinds * (-(-(parts - 1) // 100) or 1)
+    assert sum(len(one["options"]) for one in element) == parts - 1, "everything that may be left alone is there"
     accepted(card(emergency(parts=parts)))
+
+
+def test_components_beyond_the_last_list_are_counted_with_what_to_do_about_them() -> None:
+    view = confirming.view(emergency(parts=531), PROD, ids="{}")
+    assert view_problems(view) == []
+    labels = [block["label"]["text"] for block in view["blocks"] if block["type"] == "input"]
+    assert labels == [f"Leave alone ({first} to {first + 99} of 500)" for first in (1, 101, 201, 301, 401)]
+    said = json.dumps(view, ensure_ascii=False)
+    assert "30 more components cannot be left alone here" in said
+    assert "disable the others one by one" in said
+
+
+def test_what_was_ticked_in_the_second_list_is_found_too() -> None:
+    run = emergency(parts=150)
+    assert confirming.excepted(run, {"excepted": "0", "excepted-1": "48"}) == ("part-1", "part-149")
+    with pytest.raises(Refused, match="The plan has changed"):
+        confirming.excepted(run, {"excepted-1": "49"})
+
+
+def test_the_dialog_is_called_for_what_goes_and_says_how_it_is_undone() -> None:
+    view = confirming.view(emergency(), PROD, ids="{}")
+    assert view["title"]["text"] == "Scale down prod"
+    assert "A button on its card undoes it." in json.dumps(view)
+    one = emergency(runbook="emergency-disable", inputs={"component": "cedar-agent"})
+    assert confirming.view(one, PROD, ids="{}")["title"]["text"] == "Disable cedar-agent", "not the whole of prod"
 
 
 def test_what_was_ticked_comes_back_as_components_and_nothing_else_does() -> None:
@@ -213,10 +240,14 @@ def test_a_confirmation_by_one_person_stands_on_the_card_with_what_it_left_out()
         RunState.SUCCEEDED,
         approvals=(voice,),
         excepted=("part-1",),
+        ended_at=START,
         steps=(StepRecord(1, "hold", "components.hold", "Take down", StepState.DONE),),
     )
     said = shown(card(done))
     assert "Confirmed by <@U0ALICE> alone, in an incident channel; left alone: `part-1`" in said
+    assert "*Taken down at <!date^" in said
+    assert "`part-0` Deployment part-0 2 → 0" in said
+    assert "`part-1` Deployment" not in said
     assert [offer.label for offer in offers(done)] == ["Restore…"]
 
 
