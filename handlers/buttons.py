@@ -23,7 +23,7 @@ def buttons(run: RunRecord) -> tuple[Button, ...]:
     ticks = 0
     for number, offer in enumerate(offers(run), start=1):
         action = _PREFIX + offer.kind.value
-        if offer.kind in (OfferKind.ASK, OfferKind.EMERGENCY):
+        if offer.kind in (OfferKind.ASK, OfferKind.EMERGENCY, OfferKind.CHOOSE):
             action = f"{action}.{number}"
         if offer.kind is OfferKind.TICK:
             ticks += 1
@@ -37,7 +37,7 @@ def buttons(run: RunRecord) -> tuple[Button, ...]:
                 offer.value,
                 style=offer.style,
                 confirm=offer.confirm,
-                apart=offer.kind is OfferKind.TICK,
+                apart=offer.kind in (OfferKind.TICK, OfferKind.CHOOSE),
             )
         )
     return tuple(made)

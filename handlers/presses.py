@@ -94,17 +94,25 @@ class Presses:
                 return await self._desk.make_permanent(run_id, user=user, key=key, channel=run.channel)
             case OfferKind.TICK:
                 return await self._desk.tick(mark, user=user)
+            case OfferKind.CHOOSE:
+                return await self._desk.choose(mark, user=user)
             case OfferKind.CONFIRM | OfferKind.EMERGENCY | OfferKind.OVERRIDE | OfferKind.SUPPLY | OfferKind.ASK:
                 raise Refused("This needs its dialog.", way_out="Press its button on the card.")
 
     async def _ask(self, mark: str, *, user: str, key: str, trigger: str) -> SlackMessage:
-        """Asks for the run that an answer offers, in the answer's own channel. Two taps are one run, unless that is over."""
+        """Asks for the run that a card offers, in the card's own channel. Two taps are one run, unless that is over.
+
+        A run that waits for a decision and offers it is stopped first: until then it holds the target.
+        """
         answer = await self._desk.run(mark.partition(":")[0])
         wanted = asking(answer, mark)
         if wanted is None:
             raise Refused("This button offers nothing any more.", way_out="Ask again for what it stands on.")
         permission = self._vocabulary.permission(self._desk.runbooks.text(wanted.runbook))
         await self._permissions.require(user, permission, answer.target)
+        if answer.state is RunState.NEEDS_ATTENTION:
+            await self.permitted(OfferKind.STOP, answer.id, user=user)
+            await self._desk.stop(answer.id, user=user)
         incident = await self.incident(answer)
         ask = Ask(
             wanted.runbook, answer.target, wanted.inputs, user=user, channel=answer.channel, key=key, incident=incident

@@ -13,15 +13,25 @@ from typing import Any, Protocol, TypeVar
 
 from bot.engine.approvers import confirmed_alone
 from bot.engine.asking import Ask, new_run
-from bot.engine.contract import Runbooks, as_typed
-from bot.engine.offers import DISABLE, RECOVER_DATABASE, ROLLBACK, UPGRADE, optional, plan_mark, way_back
+from bot.engine.contract import Runbooks
+from bot.engine.held import held_by, said
+from bot.engine.offers import (
+    DISABLE,
+    RECOVER_DATABASE,
+    ROLLBACK,
+    UPGRADE,
+    chosen,
+    optional,
+    plan_mark,
+    way_back,
+)
 from bot.errors import Refused, UserMistake
 from bot.settings import Configuration
 from bot.store import reading
 from bot.store.database import Database
-from bot.store.journal import Carries, Claim, Journal, Stale, TargetHeld
+from bot.store.journal import Carries, Claim, Journal, NewRun, Stale
 from bot.store.outbox import card_of
-from bot.store.records import Lane, RunRecord, RunState
+from bot.store.records import RunRecord, RunState
 
 Json = Any
 Written = TypeVar("Written")
@@ -66,7 +76,7 @@ class Desk:
         if known is not None:
             return known
         if new.mutates and not new.dry_run:
-            await self._free(ask.target, new.lane)
+            await self._free(ask.target, new)
         run, _ = await self._journal.create(new)
         return run
 
@@ -159,6 +169,15 @@ class Desk:
         run = await self._planned(mark, RunState.BLOCKED, RunState.AWAITING_APPROVAL)
         return await self._guarded(run, self._journal.supply(run.id, user=user, values=values))
 
+    async def choose(self, value: str, *, user: str) -> RunRecord:
+        """``RUN:PLAN:NUMBER``: the run is planned again, to do what that choice of its plan says."""
+        mark, _, number = value.rpartition(":")
+        run = await self._planned(mark, RunState.BLOCKED, RunState.AWAITING_APPROVAL)
+        values = chosen(run, number)
+        if values is None:
+            raise Refused("The plan does not offer that any more.", way_out="Look at the card as it is now.")
+        return await self.supply(mark, user=user, values=values)
+
     async def tick(self, value: str, *, user: str) -> RunRecord:
         """``RUN:ITEM``: says that a thing on the run's checklist is done."""
         run_id, _, item = value.partition(":")
@@ -232,7 +251,7 @@ class Desk:
             decided = self._journal.decide(run.id, user=user, state=RunState.FAILED, note=note, child=child)
             await self._guarded(run, decided)
             return await self._journal.run(child.id)
-        await self._free(run.target, child.lane)
+        await self._free(run.target, child)
         made, _ = await self._journal.create(child)
         return made
 
@@ -283,18 +302,12 @@ class Desk:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    async def _free(self, target: str, lane: Lane) -> None:
+    async def _free(self, target: str, new: NewRun) -> None:
         """An emergency waits for no change, only for another emergency; a change for both."""
         holders = await self.holders(target)
-        holder = next((run for run in holders if run.lane is lane or run.emergency), None)
+        holder = next((run for run in holders if run.lane is new.lane or run.emergency), None)
         if holder is not None:
-            since = f"<!date^{int(holder.updated_at.timestamp())}^{{time}}|{holder.updated_at:%H:%M} UTC>"
-            raise TargetHeld(
-                f"{target} is held by run {holder.id} ({as_typed(holder.runbook)}, {said(holder.state)} since {since}, "
-                f"asked by <@{holder.requested_by}>).",
-                holder=holder.id,
-                way_out=f"Wait for it, or cancel it; its card is in <#{holder.channel}>.",
-            )
+            raise held_by(holder, wanted=new.runbook)
 
     async def _waiting(self, mark: str, seen: RunRecord | None = None) -> RunRecord:
         run = seen or await self._journal.run(mark.partition(":")[0])
@@ -345,8 +358,3 @@ class Desk:
     @staticmethod
     def _digest(run: RunRecord) -> str:
         return run.plan.digest if run.plan else ""
-
-
-def said(state: RunState) -> str:
-    """The state in words."""
-    return state.value.replace("_", " ")

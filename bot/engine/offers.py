@@ -20,6 +20,9 @@ SCALE_DOWN, RESTORE = "emergency-scale-down", "emergency-restore"
 """The runbooks that a card offers on a bad day, and those that undo them."""
 RECOVER_DATABASE = "recover-database"
 """The runbook that makes a database which nothing uses until the release is switched over."""
+RECOVERIES = {"recover-restart": "Restart the release", RECOVER_DATABASE: "Restore the database"}
+"""The runbooks for when a rollback does not help either, and what their buttons say."""
+MOST_CHOICES = 4
 
 
 class OfferKind(StrEnum):
@@ -38,6 +41,7 @@ class OfferKind(StrEnum):
     EMERGENCY = "emergency"  # opens a dialog
     PERMANENT = "permanent"
     ASK = "ask"  # for another run, which is planned and approved as if somebody had typed it
+    CHOOSE = "choose"  # something else for the run to do; it is planned again
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def plan_mark(run: RunRecord) -> str:
 
 @dataclass(frozen=True)
 class Asking:
-    """A run that an answer offers to ask for: facts ``offers`` of its last outcome."""
+    """A run that a card offers to ask for: facts ``offers`` of an answer's last outcome, or the ways to recover."""
 
     runbook: str
     inputs: Mapping[str, str]
@@ -97,6 +101,20 @@ def asking(run: RunRecord, value: str) -> Asking | None:
     return Asking(str(one["runbook"]), {str(key): str(text) for key, text in one["inputs"].items()})
 
 
+def chosen(run: RunRecord, number: str) -> Mapping[str, Any] | None:
+    """The values of the choice with this number that the run's plan offers: its fact ``choices``."""
+    found = choices(run)
+    if not number.isdecimal() or int(number) >= len(found):
+        return None
+    values: Mapping[str, Any] = found[int(number)]["values"]
+    return values
+
+
+def choices(run: RunRecord) -> list[Mapping[str, Any]]:
+    """What the plan could do instead; each has ``label``, ``text``, ``values``, and ``taken`` where it is what it does."""
+    return list((run.plan.facts.get("choices") or ()) if run.plan else ())
+
+
 def offers(run: RunRecord) -> tuple[Offer, ...]:
     """The buttons that make sense now, in the order in which they stand."""
     match run.state:
@@ -106,6 +124,7 @@ def offers(run: RunRecord) -> tuple[Offer, ...]:
                 *_ticks(run, "before"),
                 _yes(run, mark),
                 Offer(OfferKind.REJECT, "Reject", mark, deciding(run), style=None if run.emergency else "danger"),
+                *_choices(run),
             )
         case RunState.PLANNING | RunState.QUEUED | RunState.RUNNING if run.mutates:
             return () if run.cancel_requested_by else (_cancel(run),)
@@ -113,14 +132,14 @@ def offers(run: RunRecord) -> tuple[Offer, ...]:
             decides = Permission.EMERGENCY if run.emergency else Permission.UPGRADE
             stop = Offer(OfferKind.STOP, "Stop here", run.id, decides)
             retry = Offer(OfferKind.RETRY, "Retry", run.id, decides, style="primary")
-            return (retry, *_roll_back(run), stop, *_emergencies(run))
+            return (retry, *_roll_back(run), stop, *_asks(run), *_emergencies(run))
         case RunState.SUCCEEDED:
             return (*_ticks(run, "after"), *_roll_back(run), *_asks(run), *_undone(run))
         case RunState.FAILED | RunState.CANCELLED:
             back = (*_roll_back(run), *_undone(run)) if touched(run) else ()
-            return (*back, *_again(run), *(_emergencies(run) if run.state is RunState.FAILED else ()))
+            return (*back, *_again(run), *_asks(run), *(_emergencies(run) if run.state is RunState.FAILED else ()))
         case RunState.BLOCKED:
-            return (*_supply(run), *_override(run), *_again(run))
+            return (*_supply(run), *_override(run), *_again(run), *_choices(run))
         case RunState.EXPIRED:
             return _again(run)
         case _:
@@ -222,17 +241,49 @@ def _ticks(run: RunRecord, when: str) -> tuple[Offer, ...]:
 
 
 def _asks(run: RunRecord) -> tuple[Offer, ...]:
-    """One button a run that an answer offers: the history's ways back."""
+    """One button a run that a card offers: the history's ways back, and how to recover when there is no way back."""
+    confirm = None
+    if run.mutates:
+        first = f"It ends run {run.id} here, as `Stop here` does. " if not run.state.over else ""
+        confirm = f"{first}What is asked for is planned first, and done when it is approved."
     return tuple(
-        Offer(OfferKind.ASK, str(one["label"])[:75], f"{run.id}:{number}", _permission(str(one["runbook"])))
+        Offer(
+            OfferKind.ASK,
+            str(one["label"])[:75],
+            f"{run.id}:{number}",
+            _permission(str(one["runbook"])),
+            confirm=confirm,
+        )
         for number, one in enumerate(_asked(run))
     )
 
 
 def _asked(run: RunRecord) -> list[Mapping[str, Any]]:
-    facts = (run.steps[-1].outcome or {}).get("facts") if run.steps and not run.mutates else None
+    if run.mutates:
+        return [{"runbook": name, "inputs": {}, "label": RECOVERIES[name]} for name in recoveries(run)]
+    facts = (run.steps[-1].outcome or {}).get("facts") if run.steps else None
     found = facts.get("offers") if isinstance(facts, Mapping) else None
     return list(found) if isinstance(found, list) else []
+
+
+def recoveries(run: RunRecord) -> tuple[str, ...]:
+    """The runbooks to recover with that the card offers: where a change failed and cannot be rolled back."""
+    failed = run.state in (RunState.FAILED, RunState.NEEDS_ATTENTION)
+    if not failed or not run.mutates or run.emergency or run.child is not None or not touched(run) or _roll_back(run):
+        return ()
+    without = {run.runbook, RECOVER_DATABASE if run.plan and run.plan.facts.get("no_database") else ""}
+    return tuple(name for name in RECOVERIES if name not in without)
+
+
+def _choices(run: RunRecord) -> tuple[Offer, ...]:
+    """One button for each thing that the plan could do instead."""
+    if not run.mutates:
+        return ()
+    found = [(number, one) for number, one in enumerate(choices(run)) if not one.get("taken")][:MOST_CHOICES]
+    return tuple(
+        Offer(OfferKind.CHOOSE, str(one["label"])[:75], f"{plan_mark(run)}:{number}", _asking(run))
+        for number, one in found
+    )
 
 
 def _supply(run: RunRecord) -> tuple[Offer, ...]:
@@ -260,4 +311,6 @@ def _asking(run: RunRecord) -> Permission:
 def _permission(runbook: str) -> Permission:
     if runbook.startswith("emergency-"):
         return Permission.EMERGENCY
+    if runbook in RECOVERIES:
+        return Permission.ROLLBACK
     return Permission(runbook) if runbook in set(Permission) else Permission.UPGRADE

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import ClassVar
 
-from bot.diff.migrations import MigrationNote, crossed
+from bot.diff.migrations import MigrationNote
 from bot.engine.contract import CheckResult, Finding, Level, PlanContext
 from bot.errors import BotError, Evidence, Temporary
 from bot.helm.models import StoredRelease
@@ -16,7 +16,9 @@ from bot.services.cnpg import health_of
 from bot.services.cnpg_recovery import LONGEST_NAME, Recoveries, application_of, archive_of, recovered
 from runbooks.checks.findings import info
 from runbooks.checks.objects import told
-from runbooks.checks.recovery_choice import CODE, Blocked, Choice, Seen, choose
+from runbooks.checks.recovery_choice import CODE, Blocked, Choice, Seen, choose, offered
+from runbooks.checks.recovery_schema import schema_of
+from runbooks.checks.release import as_it_is
 from runbooks.databases import cluster_in_use, host_of, is_brought, switched_to
 from runbooks.reading import Reader, chart_version
 from runbooks.steps.backup import RUN_LABEL
@@ -42,23 +44,24 @@ class DatabaseRecovery:
         releases = await Reader(context).releases()
         release = await Reader(context).release()
         files: tuple[Evidence, ...] = ()
+        facts: Json = {}
         try:
             seen = await self._look(context, release)
             files = (_table(seen),)
+            facts = await offered(context, seen, None)
             choice = await choose(context, seen)
+            facts = await offered(context, seen, choice)
             name = await _free_name(Recoveries(context.clients.cluster, context.target.namespace), seen)
             body = recovered(seen.cluster, name, backup=choice.backup, at=choice.at)
             await _rehearse(context, body)
         except Blocked as blocked:
-            return CheckResult((blocked.finding,), files=files)
+            return CheckResult((blocked.finding,), facts, files=files)
         room = await capacity_findings(context.clients.cluster, [body], context.target.namespace)
-        findings = (
-            *_told(seen, choice, name),
-            *self._migrations(releases, choice),
-            *_beside(context, seen, name),
-            *told(room),
-        )
-        return CheckResult(findings, _facts(release, seen, choice, body), _bindings(seen, choice, name), files=files)
+        schema = await schema_of(context, releases, choice.point, notes=self._notes)
+        findings = (*_told(seen, choice, name), *schema.findings, *_beside(context, seen, name), *told(room))
+        bindings = {**as_it_is(releases, context)[1], **_bindings(seen, choice, name)}
+        facts = {**facts, **_facts(release, seen, choice, body)}
+        return CheckResult(findings, facts, bindings, files=(*files, *schema.evidence))
 
     async def _look(self, context: PlanContext, release: StoredRelease) -> Seen:
         target = context.target
@@ -70,30 +73,6 @@ class DatabaseRecovery:
             raise _not_there(context, release)
         backups = await Recoveries(context.clients.cluster, target.namespace).backups(name_of(cluster))
         return Seen(cluster, backups, archive_of(cluster), self._now())
-
-    def _migrations(self, releases: Sequence[StoredRelease], choice: Choice) -> list[Finding]:
-        """Which version's schema the data has, and what that means for the version that runs."""
-        current = releases[-1]
-        then = [one for one in releases if one.last_deployed and one.last_deployed <= choice.point]
-        now_runs = chart_version(current)
-        if not then:
-            text = f"No kept revision tells which version had written the schema of that moment; {now_runs} runs now."
-            return [_warning("migrations", text)]
-        had = chart_version(then[-1])
-        if had == now_runs:
-            return [info(f"The schema of that moment is that of {had}, which runs now.")]
-        text = (
-            f"The schema of that moment is that of {had}. Migrations only go forward: with {now_runs}, the release's "
-            "migration Job does them again on the restored data."
-        )
-        way_out = f"To stay on {had}, `rollback` to revision {then[-1].revision} before the release is switched over."
-        found = [_warning("migrations", text, way_out)]
-        chart = current.chart.name if current.chart else ""
-        for note in crossed(self._notes, chart=chart, low=had, high=now_runs):
-            if note.database is not None:
-                can = "can" if note.database.reversible else "cannot"
-                found.append(info(f"{note.to}: the database {can} go back, says its note: {note.database.why}"))
-        return found
 
 
 def _not_there(context: PlanContext, release: StoredRelease) -> Blocked:
@@ -151,16 +130,9 @@ def _told(seen: Seen, choice: Choice, name: str) -> list[Finding]:
             "loss", f"Everything written after {when(point)} ({ago} ago) is not in it, and stays in the old one only."
         ),
     ]
-    if seen.archive.source is None:
-        found.append(info(f"{seen.name} archives no WAL: only the moments of its backups can be restored."))
-    elif seen.archive.ends:
+    if seen.archive.ends:
         trouble = seen.archive.trouble.rstrip(".") or "no reason given"
         found.append(_warning("archive", f"Archiving has not worked since {when(seen.archive.ends)}: {trouble}."))
-    elif seen.first and not choice.at:
-        text = (
-            f"`--to TIME` restores any moment from {when(seen.first)} to now; the last minutes may not be archived yet."
-        )
-        found.append(info(text))
     return found
 
 

@@ -62,10 +62,10 @@ class Seen:
 
 async def choose(context: PlanContext, seen: Seen) -> Choice:
     """By the run's inputs ``backup`` and ``to``. Raises ``Blocked`` with the code, the reason and the way out."""
-    inputs = context.run.inputs
-    at = _moment(str(inputs["to"])) if inputs.get("to") else None
-    if inputs.get("backup"):
-        backup = _named(seen, str(inputs["backup"]))
+    inputs = asked(context)
+    at = _moment(inputs["to"]) if inputs["to"] else None
+    if inputs["backup"]:
+        backup = _named(seen, inputs["backup"])
         choice = Choice(backup, at, at or _end(backup), "it was asked for by name")
     elif at is not None:
         choice = Choice(None, at, at, "the operator takes the newest backup before it and replays the archive")
@@ -99,18 +99,8 @@ def _usable(seen: Seen) -> str:
 
 async def _newest(context: PlanContext, seen: Seen) -> Choice:
     """Ours of before the last upgrade first: that is the moment that one wants back to when the upgrade did harm."""
-    usable = {one.name: one for one in seen.backups if one.usable}
-    for past in await context.past(PostgresBackup.name):
-        facts = (past.step.outcome or {}).get("facts") or {}
-        done = past.step.state in (StepState.DONE, StepState.WARNING)
-        if done and facts.get("cluster") == seen.name and facts.get("backup") in usable:
-            why = f"I made it for run {past.run} (`{past.runbook}`), before that changed anything"
-            return _as_it_ended(usable[str(facts["backup"])], why)
-    ours = next((one for one in usable.values() if RUN_LABEL in one.labels), None)
-    if ours is not None:
-        return _as_it_ended(ours, f"I made it for run {ours.labels[RUN_LABEL]}, which my journal no longer has")
-    if usable:
-        return _as_it_ended(next(iter(usable.values())), "it is the newest that is completed")
+    if ranked := await preferred(context, seen):
+        return _as_it_ended(*ranked[0])
     going = [f"{one.name} ({one.result.phase or 'not taken up'})" for one in seen.backups]
     text = f"{seen.name} has no completed Backup" + (f", only {listed(going)}." if going else ".")
     if seen.archive.source and seen.first:
@@ -118,6 +108,54 @@ async def _newest(context: PlanContext, seen: Seen) -> Choice:
     raise Blocked(
         "none", text, "Without a backup nothing can be restored; look at the volumes, which may still be good."
     )
+
+
+async def preferred(context: PlanContext, seen: Seen) -> list[tuple[Kept, str]]:
+    """Every usable backup with what is known of it: those that I made before a change, newest change first, then the others."""
+    left = {one.name: one for one in seen.backups if one.usable}
+    ranked: list[tuple[Kept, str]] = []
+    for past in await context.past(PostgresBackup.name):
+        facts = (past.step.outcome or {}).get("facts") or {}
+        done = past.step.state in (StepState.DONE, StepState.WARNING)
+        if done and facts.get("cluster") == seen.name and facts.get("backup") in left:
+            why = f"I made it for run {past.run} (`{past.runbook}`), before that changed anything"
+            ranked.append((left.pop(str(facts["backup"])), why))
+    for one in [one for one in left.values() if RUN_LABEL in one.labels]:
+        why = f"I made it for run {one.labels[RUN_LABEL]}, which my journal no longer has"
+        ranked.append((left.pop(one.name), why))
+    newest = "it is the newest that is completed"
+    return ranked + [(one, newest if number == 0 else "") for number, one in enumerate(left.values())]
+
+
+def asked(context: PlanContext) -> dict[str, str]:
+    """``backup`` and ``to`` as they were typed, or as they were chosen on the card since; empty where neither was."""
+    given = {**context.run.inputs, **context.run.supplied}
+    return {name: str(given.get(name) or "") for name in ("backup", "to")}
+
+
+async def offered(context: PlanContext, seen: Seen, taken: Choice | None) -> Json:
+    """The facts by which the card lists what can be restored, with a button for each backup that is not taken."""
+    choices = []
+    back = {"to": ""} if asked(context)["to"] else {}
+    for one, why in await preferred(context, seen):
+        text = f"`{one.name}` of {when(one.at)}" + (f" · {why}" if why else "")
+        is_taken = taken is not None and taken.backup is not None and taken.backup.name == one.name
+        values = {"backup": one.name, **back}
+        choices.append({"label": f"Take {one.name}", "text": text, "values": values, "taken": is_taken})
+    return {"choices_of": f"What can be restored of {seen.name}", "choices": choices, "choices_note": _window(seen)}
+
+
+def _window(seen: Seen) -> str:
+    """The recovery window in a sentence."""
+    if seen.archive.source is None:
+        return "No WAL is archived: only the moments of these backups, nothing between them."
+    if seen.first is None:
+        return "WAL is archived, but there is no backup yet that it could be replayed on."
+    until = "now; the last minutes may not be archived yet"
+    if seen.archive.ends:
+        reason = seen.archive.trouble.rstrip(".")
+        until = when(seen.archive.ends) + ", when archiving stopped" + (f" ({reason})" if reason else "")
+    return f"Or any moment from {when(seen.first)} to {until}: ask with `recover database --to {seen.last:%Y-%m-%dT%H:%M}`."
 
 
 def _as_it_ended(backup: Kept, why: str) -> Choice:

@@ -8,6 +8,7 @@ from bot.engine.contract import CheckResult, Finding, Level, PlanContext
 from bot.kube.objects import Json
 from bot.kube.restart import rolls
 from runbooks.checks.findings import info, warning
+from runbooks.checks.release import settings_facts
 from runbooks.components import Member, Release
 from runbooks.reading import place_of
 from runbooks.text import counted, listed
@@ -53,7 +54,7 @@ class RestartPlan:
             )
         bound = [f"{row['subject']} {row['uid']} {row['way']}" for row in rows]
         bindings = {"cluster": place_of(context.clients, context.target), "restarts": ", ".join(bound) or "none"}
-        return CheckResult(tuple(findings), {"restarts": rows}, bindings)
+        return CheckResult(tuple(findings), {**settings_facts(context.target), "restarts": rows}, bindings)
 
 
 def _row(member: Member, obj: Json) -> dict[str, Any]:

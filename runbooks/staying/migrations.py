@@ -77,7 +77,7 @@ async def migrations(
 ) -> Stays:
     """What ran, with the tail of its log where a pod is left, and what notes and charts say about it."""
     ran = hooks_since(way)
-    logs, backups = await asyncio.gather(asyncio.gather(*(_log(cluster, one) for one in ran)), past("postgres.backup"))
+    evidence, backups = await asyncio.gather(evidence_of(cluster, ran), past("postgres.backup"))
     back = _backup(backups, way)
     findings = [
         said(Level.WARNING, MIGRATIONS, f"{one}; what it changed stays.", subject=one.subject) for one in ran[:MOST]
@@ -87,11 +87,16 @@ async def migrations(
     if not ran:
         findings.append(said(Level.INFO, MIGRATIONS, f"No migration hook has run since {way.named} was deployed."))
     findings += _words(way, notes, offered, back, migrated=bool(ran))
-    evidence = [
+    return Stays(tuple(findings), evidence)
+
+
+async def evidence_of(cluster: Cluster, ran: Sequence[Ran]) -> tuple[Evidence, ...]:
+    """When each ran, how it ended, and the tail of its log where a pod is left."""
+    logs = await asyncio.gather(*(_log(cluster, one) for one in ran))
+    return tuple(
         Evidence(f"{one.subject} of revision {one.release.revision}", f"{one}.\n\n{log}")
         for one, log in zip(ran, logs, strict=True)
-    ]
-    return Stays(tuple(findings), tuple(evidence))
+    )
 
 
 def _words(

@@ -12,6 +12,7 @@ from bot.engine.contract import Done, Facts, NotStarted, Outcome, Reconciled, Re
 from bot.errors import Permanent
 from bot.kube.holding import KINDS
 from bot.kube.objects import ObjectRef, name_of, uid_of
+from bot.kube.readiness import state_of
 from bot.kube.restart import Budget, evict, mark, marked, old_pods, replaced
 from bot.kube.rollout import RolloutProgress, watch_rollout
 from bot.settings import Duration
@@ -55,17 +56,27 @@ class ComponentsRestart:
         return _restarted(rows, datetime.now(UTC) - began)
 
     async def reconcile(self, context: StepContext, params: RestartParams, intent: Facts) -> Reconciled:
-        """By the marks on templates and pods; what has none yet is restarted by running it again."""
-        cluster, run = context.clients.cluster, context.run.id
-        done = 0
-        for row in intent["restarts"]:
-            ref = _ref(row, context.target.namespace)
-            obj = await cluster.get_ref(ref)
-            done += obj is not None and marked(obj, run) and not await old_pods(cluster, ref, run=run)
-        total = len(intent["restarts"])
-        if done < total:
-            return NotStarted(f"Interrupted: {done} of {counted(total, 'workload')} restarted." if done else "")
-        return Done(_restarted(intent["restarts"], timedelta()))
+        """By the marks on templates and pods; what has none yet, or is not back, is left to do by running it again."""
+        seen = [await _seen(context, row) for row in intent["restarts"]]
+        back, begun, left = ([one for one, state in seen if state == wanted] for wanted in ("back", "begun", "left"))
+        if not begun and not left:
+            return Done(_restarted(intent["restarts"], timedelta()))
+        if not back and not begun:
+            return NotStarted()
+        told = [f"Interrupted: {len(back)} of {counted(len(seen), 'workload')} restarted."]
+        told += [f"Begun and not back yet: {listed(begun)}."] if begun else []
+        told += [f"Not restarted: {listed(left)}."] if left else []
+        return NotStarted(" ".join(told))
+
+
+async def _seen(context: StepContext, row: Mapping[str, Any]) -> tuple[str, str]:
+    """The workload, and how far it is: ``back``, ``begun`` or ``left`` as it was."""
+    cluster, run, ref = context.clients.cluster, context.run.id, _ref(row, context.target.namespace)
+    obj = await cluster.get_ref(ref)
+    if obj is None or not marked(obj, run):
+        return str(ref), "left"
+    ready = state_of(ref, obj).phase == "ready"
+    return str(ref), "back" if ready and not await old_pods(cluster, ref, run=run) else "begun"
 
 
 class _Restarting:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from bot.engine.offers import OfferKind, asking, offers
+import pytest
+
+from bot.engine.offers import RECOVERIES, Asking, OfferKind, asking, chosen, offers, plan_mark
 from bot.settings import Permission
-from bot.store.records import RunState, StepRecord, StepState
+from bot.store.records import PlanRecord, RunState, StepRecord, StepState
 from handlers.buttons import buttons
 from tests.unit.test_slack_card import a_run
 
@@ -42,5 +44,49 @@ def test_a_value_that_names_nothing_asks_for_nothing() -> None:
     assert asking(history(None), "r-abc234:0") is None
 
 
-def test_a_run_that_changes_something_offers_no_other_run_this_way() -> None:
+def test_a_run_that_changed_something_offers_no_other_run_this_way() -> None:
     assert not [one for one in offers(history(mutates=True)) if one.kind is OfferKind.ASK]
+
+
+def failed(runbook: str, state: RunState = RunState.NEEDS_ATTENTION, **facts: Any) -> Any:
+    step = StepRecord(1, "rollback", "helm.rollback", "Roll back", StepState.FAILED)
+    plan = PlanRecord("d" * 64, (), facts, {})
+    return a_run(state, runbook=runbook, mutates=True, steps=(step,), plan=plan)
+
+
+def ways(run: Any) -> list[str]:
+    return [one.label for one in offers(run) if one.kind is OfferKind.ASK]
+
+
+@pytest.mark.parametrize("state", [RunState.NEEDS_ATTENTION, RunState.FAILED])
+def test_a_failed_rollback_offers_the_ways_to_recover(state: RunState) -> None:
+    run = failed("rollback", state)
+    assert ways(run) == list(RECOVERIES.values())
+    first = next(one for one in offers(run) if one.kind is OfferKind.ASK)
+    assert first.permission is Permission.ROLLBACK
+    assert ("ends run" in str(first.confirm)) == (state is RunState.NEEDS_ATTENTION)
+    assert asking(run, first.value) == Asking("recover-restart", {})
+
+
+def test_what_can_be_rolled_back_is_rolled_back_first_and_no_recovery_offers_itself() -> None:
+    assert ways(failed("upgrade", rollback_to={"revision": 1, "version": "0.2.0"})) == []
+    assert ways(failed("upgrade")) == list(RECOVERIES.values())
+    assert RECOVERIES["recover-restart"] not in ways(failed("recover-restart"))
+    assert RECOVERIES["recover-database"] not in ways(failed("rollback", no_database=True))
+    assert ways(failed("rollback", RunState.CANCELLED)) == []
+
+
+def test_a_plan_offers_what_it_could_do_instead_and_not_what_it_does() -> None:
+    found = [
+        {"label": f"Take {name}", "text": name, "values": {"backup": name}, "taken": name == "before"}
+        for name in ("before", "nightly", "older")
+    ]
+    waiting = a_run(
+        RunState.AWAITING_APPROVAL, runbook="recover-database", plan=PlanRecord("d" * 64, (), {"choices": found}, {})
+    )
+    made = [one for one in offers(waiting) if one.kind is OfferKind.CHOOSE]
+    assert [one.label for one in made] == ["Take nightly", "Take older"]
+    assert made[0].value == f"{plan_mark(waiting)}:1"
+    assert chosen(waiting, "1") == {"backup": "nightly"}
+    assert chosen(waiting, "3") is None
+    assert [one.label for one in buttons(waiting) if one.apart] == ["Take nightly", "Take older"]
