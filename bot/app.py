@@ -35,6 +35,7 @@ from bot.helm.releases import ReleaseStore
 from bot.helm.repository import chart_repository
 from bot.kube.access import ServiceAccess
 from bot.kube.cluster import Cluster
+from bot.kube.probejob import Probes
 from bot.redaction import Redactor
 from bot.services.release_notes import ReleaseNotes
 from bot.settings import Settings, Target
@@ -85,6 +86,7 @@ class ClientFactory:
             )
         )
         chart = target.chart
+        probe = target.probe or config.probe
         source = ChartSource(name=chart.name or "", repo=chart.repo, oci=chart.oci, path=chart.path)
         return TargetClients(
             helm=helm,
@@ -94,6 +96,13 @@ class ClientFactory:
             access=ServiceAccess(cluster),
             charts=config.state / "charts",
             fingerprints=Fingerprints(self._settings.secrets.bot_token.get_secret_value(), scope=target.name),
+            probes=Probes(
+                cluster,
+                target.namespace,
+                image=probe.image,
+                pull_secrets=probe.pull_secrets,
+                deadline=probe.deadline.total_seconds(),
+            ),
             notes=ReleaseNotes(chart.release_notes, http=self._http) if chart.release_notes else None,
         )
 

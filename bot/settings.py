@@ -141,6 +141,17 @@ class VectorStoreSection(_Section):
     port: int = 6333
 
 
+class ProbeSection(_Section):
+    """The Job that looks at a database from inside the cluster: its image, what pulls it, and its time.
+
+    Without an image nothing is looked at that way, and what needs it is refused. The bot's own image has what it takes.
+    """
+
+    image: Annotated[str, Field(min_length=1)] | None = None
+    pull_secrets: tuple[str, ...] = ()  # names of Secrets in the target's namespace
+    deadline: Duration = timedelta(minutes=2)  # for the whole Job, the pull of the image included
+
+
 class Target(_Section):
     """A release in a cluster that the bot looks after."""
 
@@ -156,6 +167,7 @@ class Target(_Section):
     database: DatabaseSection = DatabaseSection()
     vector_store: VectorStoreSection = VectorStoreSection()
     verify: VerifySection = VerifySection()
+    probe: ProbeSection | None = None  # null: that of the whole file
     components: dict[str, Component] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -248,6 +260,7 @@ class Configuration(_Section):
     engine: EngineSection = EngineSection()
     approvals: ApprovalsSection = ApprovalsSection()
     redaction: RedactionSection = RedactionSection()
+    probe: ProbeSection = ProbeSection()
     helm: HelmSection = HelmSection()
 
     @model_validator(mode="after")

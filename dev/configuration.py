@@ -44,6 +44,8 @@ def target(
     }
 
 
+PROBE_IMAGE = "registry.example/aeterna-bot:0.1.0"
+"""Nobody pulls it: a stand-in runs what is in it."""
 LIGHT = {"database": {"kind": "none"}, "vector_store": {"kind": "none"}}
 """What a target says when its release is installed with the chart's light values."""
 
@@ -66,6 +68,7 @@ def write(
         "roles": dict(roles),
         "helm": {"program": str(helm)},
         "engine": dict(engine or {}),
+        "probe": {"image": PROBE_IMAGE},
         **more,
     }
     file = directory / "aeterna-bot.yaml"

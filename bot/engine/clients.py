@@ -11,6 +11,7 @@ from bot.helm.releases import ReleaseStore
 from bot.helm.repository import ChartRepository
 from bot.kube.access import ServiceAccess
 from bot.kube.cluster import Cluster
+from bot.kube.probejob import Probes
 from bot.services.release_notes import ReleaseNotes
 
 
@@ -19,6 +20,7 @@ class TargetClients:
     """Everything that reaches outside for one target. ``charts`` is where pulled charts are kept, by digest.
 
     ``fingerprints`` stand for the target's secrets in what is stored and shown.
+    ``probes`` look at databases from inside the cluster.
     ``notes`` are the release notes behind the address of the configuration; None where it names none.
     """
 
@@ -29,4 +31,5 @@ class TargetClients:
     access: ServiceAccess
     charts: Path
     fingerprints: Fingerprints
+    probes: Probes
     notes: ReleaseNotes | None = None

@@ -35,7 +35,7 @@ ProblemKind = Literal[
 HOPELESS: frozenset[ProblemKind] = frozenset({"image_pull", "crash", "configuration", "quota", "create_failed"})
 """What seldom mends itself: a rollout with one of these for its grace time may be given up."""
 
-_IMAGE = {
+IMAGE_REASONS = {  # why a container waits
     "ErrImagePull",
     "ImagePullBackOff",
     "InvalidImageName",
@@ -44,7 +44,7 @@ _IMAGE = {
     "RegistryUnavailable",
     "SignatureValidationFailed",
 }
-_CONFIGURATION = {"CreateContainerConfigError"}
+CONFIGURATION_REASONS = {"CreateContainerConfigError"}
 _CRASH = {"CrashLoopBackOff", "RunContainerError", "CreateContainerError", "StartError", "PostStartHookError"}
 _VOLUME_EVENTS = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
 
@@ -193,10 +193,10 @@ def _container(pod: Json, container: Json, around: Surroundings) -> Problem | No
     waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
     reason = str(waiting.get("reason") or "")
     base = Problem("starting", "", pod=pod_name, container=name, image=image, restarts=restarts)
-    if reason in _IMAGE:
+    if reason in IMAGE_REASONS:
         said = waiting.get("message") or _newest(around, pod_name, {"Failed"}) or reason
         return replace(base, kind="image_pull", message=f"Image {image} cannot be pulled ({pod_name}): {said}.")
-    if reason in _CONFIGURATION:
+    if reason in CONFIGURATION_REASONS:
         said = waiting.get("message") or reason
         return replace(base, kind="configuration", message=f"Container {name} of {pod_name} cannot be made: {said}.")
     last = ended or (container.get("lastState") or {}).get("terminated") or {}

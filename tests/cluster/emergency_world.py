@@ -72,6 +72,7 @@ class EmergencyWorld:
             access=nothing,
             charts=self.directory,
             fingerprints=nothing,
+            probes=nothing,
         )
 
     # -- what is there ----------------------------------------------------------------------------------------

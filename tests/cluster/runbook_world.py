@@ -41,6 +41,7 @@ from bot.helm.releases import ReleaseStore
 from bot.helm.repository import chart_repository
 from bot.kube import Cluster, ServiceAccess, watch_rollout
 from bot.kube.objects import ObjectRef
+from bot.kube.probejob import Probes
 from bot.settings import Target
 from dev.charts import CHART, ChartRepository, light_values
 from dev.controlplane import Running
@@ -280,6 +281,7 @@ async def world_of(
             access=ServiceAccess(cluster),
             charts=directory / "charts",
             fingerprints=Fingerprints("a token", scope="prod"),
+            probes=Probes(cluster, namespace, image="registry.example/aeterna-bot:1.0.0"),
         )
         target = Target.model_validate(
             {
