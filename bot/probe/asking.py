@@ -14,8 +14,10 @@ from bot.probe.result import LONGEST, Reason, Tls
 from bot.redaction import MASK, redact
 
 PASSWORD = "PROBE_PASSWORD"  # noqa: S105 - the variable's name
+CONNECT_SECONDS = 5.0
+"""For the name and the connection: what drops packets is known as such after this."""
 ANSWER_SECONDS = 8.0
-"""For the name, the connection and the login together: what drops packets is known as such after this."""
+"""For connection, login and the first answer together."""
 COUNT_SECONDS = 15.0
 """For all counting; what is left then is estimated."""
 _ROOTS = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -59,53 +61,61 @@ class Unanswered(Exception):
         self.said = said
 
 
-async def addresses(asked: Question) -> list[Address]:
-    """Where the name leads, at least one. Raises ``Unanswered``: that a name has no address is worth its own sentence."""
-    loop = asyncio.get_running_loop()
+async def reached(asked: Question) -> Address:
+    """Where the name leads, and somebody listens. Raises ``Unanswered``: the libraries that ask put it in many ways."""
     try:
-        found = await loop.getaddrinfo(asked.host, asked.port, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(asked.host, asked.port, happy_eyeballs_delay=0.3)
     except (OSError, UnicodeError) as error:
-        why = f"There is no address for the name {asked.host} in the cluster."
-        raise Unanswered(Reason.NO_ANSWER, why) from error
-    return list(dict.fromkeys(Address(str(one[4][0]), int(one[4][1])) for one in found))
+        raise Unanswered(Reason.NO_ANSWER, _why_not(asked, error)) from error
+    ip, port, *_ = writer.get_extra_info("peername")
+    writer.close()
+    return Address(str(ip), int(port))
 
 
-def not_reached(asked: Question, error: OSError) -> Unanswered:
-    """What a failed connection means."""
-    if isinstance(error, ssl.SSLError):
-        return no_tls(asked, str(getattr(error, "reason", None) or error))
+def _why_not(asked: Question, error: OSError | UnicodeError) -> str:
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return f"There is no address for the name {asked.host} in the cluster."
     if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
-        return late(asked)
-    if isinstance(error, ConnectionRefusedError) or error.errno == errno.ECONNREFUSED:
-        return Unanswered(Reason.NO_ANSWER, f"{asked.place} refuses the connection: nothing listens there.")
-    if isinstance(error, socket.gaierror):
-        return Unanswered(Reason.NO_ANSWER, f"There is no address for the name {asked.host} in the cluster.")
+        return f"{asked.place} does not answer: no connection came about within {CONNECT_SECONDS:.0f} s."
+    if isinstance(error, ConnectionRefusedError):
+        return f"{asked.place} refuses the connection: nothing listens there."
     if error.errno in _NO_ROUTE:
-        return Unanswered(Reason.NO_ANSWER, f"There is no way to the network of {asked.place}.")
-    return broke_off(asked)
+        return f"There is no way to the network of {asked.place}."
+    return f"{asked.place} cannot be reached: {said(asked, str(error))}"
 
 
 def late(asked: Question) -> Unanswered:
-    return Unanswered(Reason.NO_ANSWER, f"{asked.place} does not answer within {ANSWER_SECONDS:.0f} s.")
+    """A connection came about, and nothing else."""
+    return Unanswered(
+        Reason.NO_ANSWER,
+        f"{asked.place} takes connections and does not answer within {ANSWER_SECONDS:.0f} s.{_hint(asked)}",
+    )
 
 
 def broke_off(asked: Question) -> Unanswered:
-    """A connection came about and ended without a word, which is how a server that expects TLS often takes plain bytes."""
-    hint = "" if asked.encrypted else " Does it want TLS?"
-    return Unanswered(Reason.NO_ANSWER, f"{asked.place} ended the connection without an answer.{hint}")
+    """A connection came about and ended without a word."""
+    return Unanswered(Reason.NO_ANSWER, f"{asked.place} ended the connection without an answer.{_hint(asked)}")
+
+
+def _hint(asked: Question) -> str:
+    """Silence is how many servers take TLS where they expect none, and the other way round."""
+    return " Does it speak TLS there?" if asked.encrypted else " Does it want TLS?"
 
 
 def no_tls(asked: Question, why: str) -> Unanswered:
-    return Unanswered(Reason.TLS, f"No TLS connection with {asked.place} came about: {spoken(asked, why)}.")
+    return Unanswered(Reason.TLS, f"No TLS connection with {asked.place} came about: {said(asked, why)}")
 
 
-def spoken(asked: Question, text: str) -> str:
-    """What a server or a library said: one line, of a readable length, without the password."""
+def said(asked: Question, text: str) -> str:
+    """What a server or a library said: one sentence on one line, of a readable length, without the password."""
     plain = " ".join(text.split()).rstrip(".")
     if len(asked.password) >= 3:
         plain = plain.replace(asked.password, MASK)
     plain = redact(plain)
-    return plain if len(plain) <= LONGEST else plain[: LONGEST - 1] + "…"
+    if len(plain) > LONGEST:
+        return plain[: LONGEST - 1] + "…"
+    return plain if plain.endswith(("?", "!")) else f"{plain}."
 
 
 def roots() -> str | None:

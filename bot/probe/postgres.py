@@ -19,19 +19,18 @@ from bot.probe.asking import (
     COUNT_SECONDS,
     Question,
     Unanswered,
-    addresses,
     broke_off,
     late,
     no_tls,
+    reached,
     roots,
-    spoken,
+    said,
 )
 from bot.probe.result import MOST_COUNTS, Count, Migration, ProbeResult, Reason, emptiness
 
 MIGRATIONS = "_aeterna_migrations"
 """Aeterna's table of applied migrations (storage/src/migrations.rs)."""
 STATEMENT_SECONDS = 3.0
-MOST_ADDRESSES = 4
 
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -42,8 +41,7 @@ _SAID: tuple[tuple[re.Pattern[str], Reason], ...] = tuple(
         (r"authentication failed|no password supplied|role \".*\" does not exist", Reason.WRONG_PASSWORD),
         (r"database \".*\" does not exist", Reason.NO_DATABASE),
         (r"pg_hba\.conf|permission denied|not permitted to log in|not currently accepting", Reason.FORBIDDEN),
-        (r"refused|timeout expired|could not translate host name|no route to host|unreachable", Reason.NO_ANSWER),
-        (r"name or service not known|network is down|could not connect", Reason.NO_ANSWER),
+        (r"connection refused|timeout expired|no route to host|unreachable", Reason.NO_ANSWER),
     )
 )
 # Tables that hold rows: partitions, not what they are partitions of; nobody's temporary ones, nothing of the server's own.
@@ -70,15 +68,15 @@ async def look(asked: Question) -> ProbeResult:
             return await _Look(asked, connection).result()
     except psycopg.Error as error:
         reason = Reason.FORBIDDEN if isinstance(error, psycopg.errors.InsufficientPrivilege) else Reason.OTHER
-        raise Unanswered(reason, f"{asked.place} let us in and then said: {spoken(asked, str(error))}.") from error
+        raise Unanswered(reason, f"{asked.place} let us in and then said: {said(asked, str(error))}") from error
 
 
 async def _connect(asked: Question) -> Connection:
-    found = (await addresses(asked))[:MOST_ADDRESSES]
+    found = await reached(asked)
     settings = {
-        "host": ",".join([asked.host] * len(found)),
-        "hostaddr": ",".join(one.ip for one in found),
-        "port": ",".join(str(one.port) for one in found),
+        "host": asked.host,
+        "hostaddr": found.ip,
+        "port": str(found.port),
         "dbname": asked.database,
         "user": asked.user,
         "password": asked.password,
@@ -93,14 +91,14 @@ async def _connect(asked: Question) -> Connection:
     return connection
 
 
-def refused(asked: Question, said: str) -> Unanswered:
+def refused(asked: Question, words: str) -> Unanswered:
     """What libpq's words about a failed connection mean."""
-    plain = spoken(asked, re.sub(r"connection (to server at|failed:)[^:]*(, port \d+)?( failed)?:", " ", said))
-    plain = re.sub(r"^.*\bFATAL:\s+", "", plain)
-    if "server closed the connection unexpectedly" in said or "received invalid response" in said:
+    if "server closed the connection unexpectedly" in words or "received invalid response" in words:
         return broke_off(asked)
+    plain = said(asked, re.sub(r"^.*?( failed|FATAL):\s+(?=\S)(?!connection to)", "", words, flags=re.DOTALL))
+    plain = plain.removeprefix("FATAL: ")
     reason = next((reason for pattern, reason in _SAID if pattern.search(plain)), Reason.OTHER)
-    return no_tls(asked, plain) if reason is Reason.TLS else Unanswered(reason, f"{asked.place} says: {plain}.")
+    return no_tls(asked, plain) if reason is Reason.TLS else Unanswered(reason, f"{asked.place} says: {plain}")
 
 
 class _Look:
@@ -149,7 +147,7 @@ class _Look:
             except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
                 pass  # the estimate, which is told as one
             except psycopg.Error as error:
-                self._notes.append(f"{name} could not be counted: {spoken(self._asked, str(error))}.")
+                self._notes.append(f"{name} could not be counted: {said(self._asked, str(error))}")
                 return Count(name, None, exact=False)
         return Count(name, estimate, exact=False)
 
@@ -158,7 +156,7 @@ class _Look:
         try:
             found = await self._read(asked.format(sql.Identifier(schema, MIGRATIONS)), seconds=STATEMENT_SECONDS)
         except psycopg.Error as error:
-            self._notes.append(f"{MIGRATIONS} could not be read: {spoken(self._asked, str(error))}.")
+            self._notes.append(f"{MIGRATIONS} could not be read: {said(self._asked, str(error))}")
             return None
         return Migration(*(str(value or "") for value in found[0])) if found else None
 

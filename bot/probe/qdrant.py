@@ -14,12 +14,11 @@ from bot.probe.asking import (
     COUNT_SECONDS,
     Question,
     Unanswered,
-    addresses,
     broke_off,
     late,
     no_tls,
-    not_reached,
-    spoken,
+    reached,
+    said,
     tls_context,
 )
 from bot.probe.result import MOST_COUNTS, Count, ProbeResult, Reason, emptiness
@@ -31,15 +30,15 @@ _DENIED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 async def look(asked: Question) -> ProbeResult:
     """What is there. Raises ``Unanswered``."""
     try:
-        await addresses(asked)
+        await reached(asked)
         async with _session(asked) as http:
             return await _look(asked, http)
     except TimeoutError as error:
         raise late(asked) from error
     except aiohttp.ClientConnectorCertificateError as error:
         raise no_tls(asked, str(error.certificate_error)) from error
-    except aiohttp.ClientConnectorError as error:
-        raise not_reached(asked, error.os_error) from error
+    except aiohttp.ClientConnectorSSLError as error:
+        raise no_tls(asked, str(error.os_error)) from error
     except aiohttp.ClientPayloadError as error:
         raise Unanswered(Reason.OTHER, f"{asked.place} broke off its answer.") from error
     except aiohttp.ClientError as error:
@@ -92,7 +91,7 @@ async def _count(asked: Question, http: aiohttp.ClientSession, name: str, until:
     try:
         points = (await _result(asked, http, "GET", path, limits=limits)).get("points_count")
     except (TimeoutError, aiohttp.ClientError, Unanswered) as error:
-        notes.append(f"{name} could not be counted: {spoken(asked, str(error) or type(error).__name__)}.")
+        notes.append(f"{name} could not be counted: {said(asked, str(error) or type(error).__name__)}")
         points = None
     return Count(name, int(points) if points is not None else None, exact=False)
 
@@ -112,14 +111,12 @@ async def _result(
         text = await answer.text(errors="replace")
         fields = await _fields(answer)
         if answer.status in _DENIED:
-            said = f"{asked.place} does not accept the API key ({answer.status}): {spoken(asked, text)}."
-            raise Unanswered(Reason.WRONG_PASSWORD, said)
+            words = f"{asked.place} does not accept the API key ({answer.status}): {said(asked, text)}"
+            raise Unanswered(Reason.WRONG_PASSWORD, words)
         found = fields.get("result")
         if answer.status != HTTPStatus.OK or not isinstance(found, dict):
-            said = (
-                f"{asked.place} answers {answer.status} to {method} {path}, not as Qdrant does: {spoken(asked, text)}."
-            )
-            raise Unanswered(Reason.OTHER, said)
+            words = f"{asked.place} answers {answer.status} to {method} {path}, not as Qdrant does: {said(asked, text)}"
+            raise Unanswered(Reason.OTHER, words)
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any
 
 from redis import exceptions
@@ -14,12 +15,12 @@ from bot.probe.asking import (
     ANSWER_SECONDS,
     Question,
     Unanswered,
-    addresses,
     broke_off,
     late,
-    not_reached,
+    no_tls,
+    reached,
     roots,
-    spoken,
+    said,
 )
 from bot.probe.result import Count, ProbeResult, Reason, emptiness
 
@@ -30,7 +31,7 @@ async def look(asked: Question) -> ProbeResult:
     """What is there. Raises ``Unanswered``."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            await addresses(asked)
+            await reached(asked)
             return _result(await _info(asked))
     except (TimeoutError, exceptions.TimeoutError) as error:
         raise late(asked) from error
@@ -79,18 +80,18 @@ def _result(info: dict[str, Any]) -> ProbeResult:
 
 
 def _failure(asked: Question, error: exceptions.RedisError) -> Unanswered:
-    said = f"{asked.place} says: {spoken(asked, str(error))}."
+    words = f"{asked.place} says: {said(asked, str(error))}"
     if isinstance(error, exceptions.AuthenticationError):
-        return Unanswered(Reason.WRONG_PASSWORD, said)
+        return Unanswered(Reason.WRONG_PASSWORD, words)
     if isinstance(error, exceptions.NoPermissionError):
-        return Unanswered(Reason.FORBIDDEN, said)
+        return Unanswered(Reason.FORBIDDEN, words)
     cause = error.__cause__
     if isinstance(cause, exceptions.RedisError):
         return _failure(asked, cause)
-    if isinstance(cause, OSError):
-        return not_reached(asked, cause)
+    if isinstance(cause, ssl.SSLError) or "SSL" in words or "certificate" in words:
+        return no_tls(asked, str(error))
     if "DB index" in str(error) or "Invalid Database" in str(error):
-        return Unanswered(Reason.NO_DATABASE, said)
-    if isinstance(error, exceptions.ConnectionError) and "closed" in str(error).lower():
+        return Unanswered(Reason.NO_DATABASE, words)
+    if isinstance(error, exceptions.ConnectionError):
         return broke_off(asked)
-    return Unanswered(Reason.OTHER, said)
+    return Unanswered(Reason.OTHER, words)

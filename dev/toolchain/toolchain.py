@@ -15,6 +15,7 @@ from dev.toolchain.catalog import PROGRAMS, Program
 from dev.toolchain.errors import ToolError
 from dev.toolchain.go import go_builder
 from dev.toolchain.npm import npm_builder
+from dev.toolchain.pip import pip_builder
 from dev.toolchain.processes import output_of
 from dev.toolchain.wheels import wheel_program
 
@@ -57,6 +58,7 @@ class Toolchain:
         self._builders = builders or {
             "go": go_builder(self._cache, self._search_path, say),
             "npm": npm_builder(self._search_path, say),
+            "pip": pip_builder(say),
         }
         self._found: dict[str, Found] = {}
 
@@ -68,7 +70,7 @@ class Toolchain:
         """All programs of NAMES; what is missing is made in as few goes as possible. Raises ToolError."""
         programs = [PROGRAMS[name] for name in names]
         missing = [program for program in programs if not self._look_for(program)]
-        for source in ("npm", "go"):
+        for source in ("npm", "pip", "go"):
             if wanted := [program for program in missing if program.source == source]:
                 self._make(source, wanted)
         for program in missing:
@@ -126,7 +128,7 @@ class Toolchain:
 def _expected(programs: list[Program]) -> str:
     """About how long it takes, as seen on two cores."""
     names = {program.name for program in programs}
-    if names == {"local-slack"}:
+    if names <= {"local-slack", "redis-server"}:
         return "a few seconds"
     if any(name.startswith("kube-") for name in names):
         return "about 8 minutes on two cores"

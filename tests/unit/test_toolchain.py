@@ -56,7 +56,7 @@ class Machine:
         return Toolchain(
             environment={"PATH": str(self.on_path), "KUBEBUILDER_ASSETS": str(self.assets)},
             cache=self.cache,
-            builders={"go": self.builder, "npm": self.builder},
+            builders={"go": self.builder, "npm": self.builder, "pip": self.builder},
             say=self.said.append,
         )
 
