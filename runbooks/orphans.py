@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bot.engine.contract import Facts, StepContext
 from bot.helm.models import Revision
+from bot.helm.releases import RevisionState
 from runbooks import revisions
 
 ELSEWHERE = 30.0
@@ -43,16 +44,26 @@ async def settled(
     context: StepContext, intent: Facts, *, at_work: Callable[[str, str], bool] = helm_at_work
 ) -> list[Revision]:
     """The history, once the newest revision is not pending any more or nobody is left who could end it."""
+    states = await at_rest(context, intent, at_work=at_work)
+    return await context.clients.releases.history() if states else []
+
+
+async def at_rest(
+    context: StepContext, intent: Facts, *, at_work: Callable[[str, str], bool] = helm_at_work
+) -> list[RevisionState]:
+    """The same, from labels alone: numbers and states, and nothing is decoded."""
     release, namespace = context.target.release, context.target.namespace
     loop = asyncio.get_running_loop()
     began = loop.time()
     grace = 0.0 if intent.get("host") == here() else ELSEWHERE
     while True:
         states = await context.clients.releases.states()
+        if not states or not states[-1].status.pending:
+            return states
         waited = loop.time() - began
         alive = await asyncio.to_thread(at_work, release, namespace)
-        if not states or not states[-1].status.pending or waited > LONGEST or (not alive and waited >= grace):
-            return await context.clients.releases.history() if states else []
+        if waited > LONGEST or (not alive and waited >= grace):
+            return states
         context.progress(f"Revision {states[-1].revision} is {states[-1].status.value}; waiting for Helm to end.")
         await asyncio.sleep(_PAUSE)
 

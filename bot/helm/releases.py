@@ -11,8 +11,9 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import hashlib
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from bot.redaction import learn, mentions_secrets
 LARGEST = 64 * 1024 * 1024  # bytes of JSON; what is stored is at most 1 MiB, compressed
 TYPE = "helm.sh/release.v1"
 _LEARNED = 2  # revisions whose secrets are remembered for redaction: before and after an upgrade
+_PARSED, _SMALL = 4, 200_000  # texts that are not parsed twice for that, and the characters that such a text may have
 SYSTEM_LABELS = frozenset({"name", "owner", "status", "version", "createdAt", "modifiedAt"})
 
 
@@ -109,6 +111,7 @@ class ReleaseStore:
         self._reader = reader
         self._namespace = namespace
         self._release = flags.release_name(release)
+        self._secrets: dict[bytes, list[Json]] = {}  # objects that may hold secrets, by the digest of their text
 
     async def states(self) -> list[RevisionState]:
         """The revisions that are kept, oldest first, from labels alone; empty when there is no such release."""
@@ -156,23 +159,36 @@ class ReleaseStore:
     async def _decoded(self, selector: str) -> list[StoredRelease]:
         found = await self._reader.secrets(self._namespace, selector)
         # In a thread: ten revisions of a large chart are 50 ms of unpacking.
-        return await asyncio.to_thread(_decode_all, found)
+        return await asyncio.to_thread(self._decode, found)
+
+    def _decode(self, secrets: Iterable[Mapping[str, Any]]) -> list[StoredRelease]:
+        releases = [decode_release(secret) for secret in secrets if secret.get("type", TYPE) == TYPE]
+        releases.sort(key=lambda release: release.revision)
+        for release in releases[-_LEARNED:]:
+            learn([release.config, *self._with_secrets(release)])
+        return releases
+
+    def _with_secrets(self, release: StoredRelease) -> list[Json]:
+        """Parsed once a text: a copy of a revision, as a rollback makes it, has the same."""
+        text = "\n---\n".join([release.manifest, *(hook.manifest for hook in release.hooks)])
+        digest = hashlib.sha256(text.encode()).digest()
+        found = self._secrets.pop(digest, None)
+        found = _with_secrets(text) if found is None else found
+        if len(text) <= _SMALL:
+            self._secrets[digest] = found
+        for old in list(self._secrets)[:-_PARSED]:
+            self._secrets.pop(old, None)
+        return found
 
 
-def _decode_all(secrets: Iterable[Mapping[str, Any]]) -> list[StoredRelease]:
-    releases = [decode_release(secret) for secret in secrets if secret.get("type", TYPE) == TYPE]
-    releases.sort(key=lambda release: release.revision)
-    for release in releases[-_LEARNED:]:
-        learn([release.config, *_with_secrets(release)])
-    return releases
-
-
-def _with_secrets(release: StoredRelease) -> Iterator[Json]:
+def _with_secrets(text: str) -> list[Json]:
     """The objects of a revision that may hold secrets; the other ones are not even parsed."""
-    for part in documents("\n---\n".join([release.manifest, *(hook.manifest for hook in release.hooks)])):
+    found: list[Json] = []
+    for part in documents(text):
         if mentions_secrets(part):
             with contextlib.suppress(Permanent):
-                yield from parse_objects(part)
+                found += parse_objects(part)
+    return found
 
 
 def _unzipped(packed: bytes, largest: int, name: str) -> bytes:

@@ -74,11 +74,18 @@ class Cluster:
         answer = await self.session.json(Call("get", "/version"), "GET", "/version")
         return str(answer.get("gitVersion", ""))
 
-    async def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Json | None:
-        """The object, or None when it is not there. Raises UnknownKind when the cluster has no such kind."""
+    async def get(
+        self, api_version: str, kind: str, name: str, namespace: str | None = None, *, metadata_only: bool = False
+    ) -> Json | None:
+        """The object, or None when it is not there. Raises UnknownKind when the cluster has no such kind.
+
+        With ``metadata_only`` it has its metadata and nothing else: a definition's schema alone can be half a megabyte.
+        """
         resource = await self.discovery.resource(api_version, kind)
+        accept = METADATA.format("") if metadata_only else "application/json"
+        call, path = resource.call("get", namespace, name), resource.path(namespace, name)
         try:
-            return await self.session.json(resource.call("get", namespace, name), "GET", resource.path(namespace, name))
+            return await self.session.json(call, "GET", path, accept=accept)
         except NotFound:
             return None
 

@@ -61,10 +61,12 @@ async def families(cluster: Cluster, refs: Iterable[ObjectRef]) -> dict[ObjectRe
     """
     wanted = list(dict.fromkeys(refs))
     namespaces = sorted({ref.namespace for ref in wanted})
-    found = [obj and unmanaged(obj) for obj in await in_lanes(cluster.get_ref, wanted)]
-    pods = await asyncio.gather(*(cluster.list("v1", "Pod", ns) for ns in namespaces))
-    sets = await asyncio.gather(*(cluster.list("apps/v1", "ReplicaSet", ns) for ns in namespaces))
-    refs_and_objects = list(zip(wanted, found, strict=True))
+    found, pods, sets = await asyncio.gather(
+        in_lanes(cluster.get_ref, wanted),
+        asyncio.gather(*(cluster.list("v1", "Pod", ns) for ns in namespaces)),
+        asyncio.gather(*(cluster.list("apps/v1", "ReplicaSet", ns) for ns in namespaces)),
+    )
+    refs_and_objects = [(ref, obj and unmanaged(obj)) for ref, obj in zip(wanted, found, strict=True)]
     return await asyncio.to_thread(
         _families, refs_and_objects, *(dict(zip(namespaces, lists, strict=True)) for lists in (sets, pods))
     )

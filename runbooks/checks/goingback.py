@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -24,6 +24,7 @@ from bot.kube.objects import name_of, ref_of
 from runbooks.checks.comparison import Comparison, compared
 from runbooks.checks.definitions import immutable_of
 from runbooks.checks.findings import not_done
+from runbooks.checks.live import LiveObjects, live_before
 from runbooks.checks.loss import DataLoss
 from runbooks.checks.objects import Objects
 from runbooks.checks.rehearsal import Rehearsal
@@ -55,11 +56,11 @@ class RollbackChanges:
 
 
 async def _changes(context: PlanContext, way: WayBack) -> CheckResult:
-    objects = await asyncio.to_thread(objects_between, way.current, way.target)
+    objects = await _between(Reader(context), way)
     shared = Shared()
     try:
         await shared.once("objects", partial(_as_they_are, objects))
-        return await _told(replace(context, shared=shared), way, objects)
+        return await _told(replace(context, shared=shared), way, objects, live_before(context))
     finally:
         await shared.close()
 
@@ -69,11 +70,11 @@ async def _as_they_are(objects: Objects) -> Objects:
     return objects
 
 
-async def _told(context: PlanContext, way: WayBack, objects: Objects) -> CheckResult:
+async def _told(context: PlanContext, way: WayBack, objects: Objects, reading: Awaitable[LiveObjects]) -> CheckResult:
     reader = Reader(context)
     served, found, lost, values = await asyncio.gather(
         _refusals(context, way, objects),
-        _compared(context, objects),
+        _compared(context, objects, reading),
         DataLoss().check(context),
         asyncio.to_thread(_values, reader, way),
     )
@@ -99,14 +100,17 @@ async def _told(context: PlanContext, way: WayBack, objects: Objects) -> CheckRe
     )
 
 
-def objects_between(current: StoredRelease, target: StoredRelease) -> Objects:
+async def _between(reader: Reader, way: WayBack) -> Objects:
     """What Helm compares: the newest revision's manifest, whatever its state, and the target's, with its rollback hooks."""
-    hooks = [hook for hook in target.hooks if set(hook.events) & set(HOOKS)]
-    return Objects(
-        parse_objects(current.manifest),
-        parse_objects(target.manifest),
-        tuple(obj for hook in hooks for obj in parse_objects(hook.manifest)),
+    before, after, hooks = await asyncio.gather(
+        reader.objects(way.current), reader.objects(way.target), asyncio.to_thread(_hooks, way.target)
     )
+    return Objects(before, after, hooks)
+
+
+def _hooks(target: StoredRelease) -> tuple[Json, ...]:
+    hooks = [hook for hook in target.hooks if set(hook.events) & set(HOOKS)]
+    return tuple(obj for hook in hooks for obj in parse_objects(hook.manifest))
 
 
 # -- whether it would be taken ---------------------------------------------------------------------------------
@@ -164,14 +168,16 @@ def _server_side(context: PlanContext, way: WayBack) -> bool:
     return way.target.apply_method == "ssa" if mode == "auto" else mode == "true"
 
 
-async def _compared(context: PlanContext, objects: Objects) -> Comparison:
+async def _compared(context: PlanContext, objects: Objects, reading: Awaitable[LiveObjects]) -> Comparison:
+    immutable, known = await asyncio.gather(immutable_of(context), reading)
     return await compared(
         context.clients.cluster,
         objects,
         namespace=context.target.namespace,
         fingerprint=Reader(context).fingerprint,
         drawn={},  # nothing is rendered anew
-        immutable=await immutable_of(context),
+        immutable=immutable,
+        known=known,
     )
 
 

@@ -32,6 +32,7 @@ class RollbackStays:
         way = (await chosen(context)).way
         if way is None or way.target.revision == way.current.revision:
             return CheckResult()
+        reader = Reader(context)
         try:
             found = await everything(
                 context.clients.cluster,
@@ -39,6 +40,7 @@ class RollbackStays:
                 notes=self._notes,
                 past=context.past,
                 offered=await _offered(context, way),
+                objects=(await reader.objects(way.current), await reader.objects(way.target)),
             )
         except BotError as error:
             return not_done(Level.WARNING, "Looking at what stays", error)

@@ -167,13 +167,13 @@ async def definitions(cluster: Cluster, way: WayBack, before: Sequence[Json], af
 
 
 async def _definition(cluster: Cluster, api_version: str, kind: str) -> Json | None:
-    """The definition of a kind; None where the cluster does not serve it."""
+    """The metadata of a kind's definition; None where the cluster does not serve it."""
     try:
         resource = await cluster.discovery.resource(api_version, kind)
     except UnknownKind:
         return None
     name = f"{resource.plural}.{resource.group}"
-    return await cluster.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", name)
+    return await cluster.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", name, metadata_only=True)
 
 
 def _custom_group(obj: Json) -> str:

@@ -12,9 +12,10 @@ from bot.engine.contract import Done, Facts, NotStarted, Outcome, Reconciled, Re
 from bot.errors import BotError, Evidence, Permanent, Refused
 from bot.helm.flags import Wait
 from bot.helm.models import Revision, Status
+from bot.helm.releases import RevisionState
 from bot.settings import Duration
 from runbooks import evidence, orphans, revisions
-from runbooks.reading import workloads
+from runbooks.reading import chart_version, workloads
 from runbooks.staying.orphans import strands
 from runbooks.steps.common import Params
 
@@ -40,21 +41,20 @@ class HelmRollback:
     params: ClassVar[type[BaseModel]] = RollbackParams
 
     async def intend(self, context: StepContext, params: RollbackParams) -> Facts:
-        """The newest revision before, and where it goes."""
-        current = await context.clients.releases.current()
-        target = await context.clients.releases.get(_wanted(context, params))
+        """The newest revision before, and where it goes: by labels, for the plan has just decoded them all."""
+        wanted, states = _wanted(context, params), await _states(context)
         return {
-            "revision": current.revision,
-            "status": current.status.value,
-            "target_revision": target.revision,
-            "version": target.chart.version if target.chart else "",
+            "revision": states[-1].revision,
+            "status": states[-1].status.value,
+            "target_revision": wanted,
+            "version": await _version(context, wanted, {state.revision for state in states}),
             "host": orphans.here(),
         }
 
     async def run(self, context: StepContext, params: RollbackParams, intent: Facts) -> Outcome:
         """Raises what Helm said, with the state of the pods."""
         wanted = int(intent["target_revision"])
-        newest = revisions.newest(await orphans.settled(context, intent))
+        newest = await self._newest(context, intent)
         if (
             newest is not None
             and newest.revision != int(intent["revision"])
@@ -78,8 +78,16 @@ class HelmRollback:
             error.evidence += await self._why(context)
             error.way_out = f"{error.way_out} Retry, or choose another revision with `rollback REVISION`.".strip()
             raise
-        now = await context.clients.releases.current()
-        return _went_back(now.revision, wanted, str(intent.get("version", "")))
+        now = await _states(context)
+        return _went_back(now[-1].revision, wanted, str(intent.get("version", "")))
+
+    @staticmethod
+    async def _newest(context: StepContext, intent: Facts) -> Revision | None:
+        """The newest revision, if there is more to see of it than that it still is the intent's and nobody is at work."""
+        states = await orphans.at_rest(context, intent)
+        if states and states[-1].revision == int(intent["revision"]) and not states[-1].status.pending:
+            return None
+        return revisions.newest(await context.clients.releases.history() if states else ())
 
     async def _detour(self, context: StepContext, wanted: int) -> int | None:
         """The last deployed revision, if a cut-off one has to be undone by it first, so that nothing is stranded."""
@@ -133,6 +141,21 @@ def _own_trace(newest: Revision, context: StepContext, intent: Facts) -> bool:
 
 def _on_the_way(revision: Revision) -> bool:
     return _ON_THE_WAY in revisions.purpose(revision)
+
+
+async def _states(context: StepContext) -> list[RevisionState]:
+    """Numbers and states of the revisions, oldest first, from labels. Raises ``ReleaseNotFound``."""
+    states = await context.clients.releases.states()
+    if not states:
+        await context.clients.releases.current()  # says what is missing
+    return states
+
+
+async def _version(context: StepContext, wanted: int, there: set[int]) -> str:
+    """The chart's version of the revision that is gone back to, as the plan saw it. Raises ``RevisionNotFound``."""
+    if wanted in there and wanted == context.plan.get("target_revision") and "new_version" in context.plan:
+        return str(context.plan["new_version"])
+    return chart_version(await context.clients.releases.get(wanted))
 
 
 def _wanted(context: StepContext, params: RollbackParams) -> int:
