@@ -40,11 +40,17 @@ class Member:
 
 @dataclass(frozen=True)
 class Down:
-    """One workload that this bot holds down. ``lost`` says that its note is gone and the journal knows of it."""
+    """One workload that this bot holds down. ``lost`` says that its note is gone and the journal knows of it.
+
+    Whoever may change a workload may write such a note: ``claims`` is what it says where the journal says otherwise, and
+    ``unknown`` that the journal says nothing of it, as after the loss of our database.
+    """
 
     member: Member
     note: Held
     lost: bool = False
+    claims: Held | None = None
+    unknown: bool = False
 
     @property
     def level(self) -> int:
@@ -87,12 +93,22 @@ class Release:
         there = {member.component for member in self.members}
         return [name for name in self.components if name in there]
 
+    def unread(self, past: Iterable[PastStep]) -> list[Member]:
+        """Members with a note that cannot be read, and of which the journal does not know that they are held."""
+        known = journaled(past)
+        return [one for one in self.members if one.workload.note and not one.workload.held and one.subject not in known]
+
     def down(self, past: Iterable[PastStep]) -> list[Down]:
         """What is held down: by the notes on the workloads, and by the journal where a note is gone."""
-        found = [Down(one, held) for one in self.members if (held := one.workload.held)]
+        known, proof = journaled(past := list(past)), proven(past)
+        found = [
+            _noted(one, held, known.get(one.subject), proof.get(one.subject, []))
+            for one in self.members
+            if (held := one.workload.held)
+        ]
         noted = {one.member.subject for one in found}
         by_subject = {member.subject: member for member in self.members}
-        for subject, held in journaled(past).items():
+        for subject, held in known.items():
             member = by_subject.get(subject)
             if member is not None and subject not in noted and member.workload.level == held.to < held.replicas:
                 found.append(Down(member, held, lost=True))
@@ -144,6 +160,29 @@ def journaled(past: Iterable[PastStep]) -> dict[str, Held]:
         for row in rows or ():
             held.setdefault(str(row["subject"]), held_of(row))
     return held
+
+
+def proven(past: Iterable[PastStep]) -> dict[str, list[Held]]:
+    """The notes that steps told of when they had ended, by ``Kind/name``, the newest last."""
+    found: dict[str, list[Held]] = {}
+    for entry in reversed(list(past)):
+        facts = (entry.step.outcome or {}).get("facts") or {}
+        for subject in facts.get("restored") or ():
+            found.pop(str(subject), None)
+        if entry.step.uses == HOLD and entry.step.state in (StepState.DONE, StepState.WARNING):
+            for row in facts.get("held") or ():
+                found.setdefault(str(row["subject"]), []).append(held_of(row))
+    return found
+
+
+def _noted(member: Member, held: Held, known: Held | None, proof: Sequence[Held]) -> Down:
+    """What a note says, held against the journal; what a step only meant to do is no proof against it."""
+    same = [one for one in proof if one.run == held.run]
+    if any(one.replicas == held.replicas and one.hpa in (None, held.hpa) for one in same) or (known and not proof):
+        return Down(member, held)
+    if not proof:
+        return Down(member, held, unknown=True)
+    return Down(member, (same or proof)[-1], claims=held)
 
 
 def held_of(row: Mapping[str, Any]) -> Held:

@@ -7,6 +7,7 @@ whoever finds a workload at zero can read what it was, and so that it can be res
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -19,6 +20,8 @@ HIBERNATION = "cnpg.io/hibernation"
 """CloudNativePG's declarative hibernation: ``on`` removes the pods and keeps the claims, ``off`` rehydrates."""
 HPA = ("autoscaling/v2", "HorizontalPodAutoscaler")
 _RELEASE = "meta.helm.sh/release-name"
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_LONGEST = 100
 
 
 class Way(StrEnum):
@@ -109,14 +112,16 @@ class Held:
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> Held:
         """From its parts, as the journal has them. Raises ``KeyError``, ``TypeError`` or ``ValueError``."""
-        hpa, to = _autoscaler(found.get("hpa")), int(found["to"])
+        hpa, replicas, to = _autoscaler(found.get("hpa")), int(found["replicas"]), int(found["to"])
+        if min(replicas, to) < 0:
+            raise ValueError("there are no fewer pods than none")
         return cls(
-            replicas=int(found["replicas"]),
+            replicas=replicas,
             to=to,
-            run=str(found["run"]),
-            by=str(found["by"]),
-            at=str(found["at"]),
-            component=str(found.get("component", "")),
+            run=_line(found["run"]),
+            by=_line(found["by"]),
+            at=_line(found["at"]),
+            component=_line(found.get("component", "")),
             hpa=hpa,
             pinned=_autoscaler(found.get("pinned")) or (hpa.pinned(to) if hpa else None),
         )
@@ -149,8 +154,18 @@ class Workload:
         return KINDS[self.ref.kind]
 
 
+def _line(text: object) -> str:
+    """Whoever may change a workload may have written anything into its note; people read this."""
+    return " ".join(str(text).split())[:_LONGEST]
+
+
 def _autoscaler(found: Mapping[str, Any] | None) -> Autoscaler | None:
-    return Autoscaler(str(found["name"]), int(found["minimum"]), int(found["maximum"])) if found else None
+    if not found:
+        return None
+    name = str(found["name"])
+    if not _NAME.fullmatch(name):
+        raise ValueError("this is no object's name")
+    return Autoscaler(name, int(found["minimum"]), int(found["maximum"]))
 
 
 def bounds_of(autoscaler: Json) -> Autoscaler:

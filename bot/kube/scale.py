@@ -40,12 +40,16 @@ class Hold:
 
 @dataclass(frozen=True)
 class Return:
-    """One workload that is to come back to what ``note`` says. ``now`` is what the plan saw; anything else is left alone."""
+    """One workload that is to come back to what ``note`` says. ``now`` is what the plan saw; anything else is left alone.
+
+    ``written`` is the annotation as it stands there, where that says something else than ``note``.
+    """
 
     ref: ObjectRef
     uid: str
     note: Held
     now: int
+    written: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,8 @@ class Scaler:
     async def _forget(self, item: Return, seen: Workload) -> Result:
         remark = await self._unpin(item)
         obj = await self._cluster.get_ref(item.ref)
-        if obj is not None and workload_of(obj).held == item.note:
+        there = workload_of(obj) if obj is not None else None
+        if obj is not None and there is not None and (there.held == item.note or there.note == item.written != ""):
             version = str(obj["metadata"]["resourceVersion"])
             remove: Json = {"op": "remove", "path": pointer(ANNOTATION)}
             await self._patch(item.ref, [_version(version), remove, *_disown(obj)])
@@ -197,6 +202,9 @@ class Scaler:
         obj = await self._cluster.get(*HPA, note.hpa.name, item.ref.namespace)
         if obj is None:
             return f"HorizontalPodAutoscaler/{note.hpa.name} is no longer there."
+        scaled = obj["spec"].get("scaleTargetRef") or {}
+        if (scaled.get("kind"), scaled.get("name")) != (item.ref.kind, item.ref.name):
+            return f"HorizontalPodAutoscaler/{note.hpa.name} does not scale {item.ref}: it is left alone."
         now = bounds_of(obj)
         if now == note.pinned:
             await self._bound(item.ref.namespace, now, note.hpa)

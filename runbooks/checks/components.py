@@ -44,6 +44,7 @@ class HoldPlan:
             *_standing(release, wanted, goals, down),
             *_autoscaled(release, holds),
             *_led(release, holds),
+            *_of_others(release, holds),
             *_dependents(release, wanted if asked is not None else []),
             *([] if asked is not None or everything else _left_alone(release)),
             *await _rights(context.clients.cluster, context.target.namespace, holds),
@@ -172,6 +173,19 @@ def _led(release: Release, holds: Iterable[Json]) -> list[Finding]:
         text = f"The bot may not list {listed(seen.unseen)}, so what these would do to the workloads is not known."
         found.append(warning(text, "Give its ServiceAccount the rights of the chart's Role."))
     return found
+
+
+def _of_others(release: Release, holds: Iterable[Json]) -> list[Finding]:
+    """A description may name what another release brought, and then that goes down too."""
+    owned = [(row, release.seen.workloads[row["subject"]].release) for row in holds]
+    return [
+        warning(
+            f"{row['subject']} belongs to the release {owner}; the description of {row['component']} names it.",
+            "Correct `components` in the configuration if that is not meant.",
+        )
+        for row, owner in owned
+        if owner not in ("", release.target.release)
+    ]
 
 
 def _dependents(release: Release, wanted: Sequence[str]) -> list[Finding]:

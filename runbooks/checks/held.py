@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 from bot.diff.values import digest
 from bot.engine.contract import CheckResult, Finding, Level, PlanContext
 from bot.errors import BotError
-from bot.kube.holding import Way
+from bot.kube.holding import ANNOTATION, Held, Way
 from runbooks import revisions
 from runbooks.checks.findings import info, not_done, warning
 from runbooks.checks.objects import objects_of
-from runbooks.components import Down, Release, from_to, held_since, past_of, row_of, summed, told
+from runbooks.components import Down, Member, Release, from_to, held_since, past_of, row_of, summed, told
 from runbooks.reading import Reader, place_of
 from runbooks.text import listed
 
@@ -37,14 +37,17 @@ class RestorePlan:
         gone = release.gone(past) if asked is None else []
         decided = str(context.run.inputs.get("changed") or "")
         findings = [
-            *(_question(one) for one in down if one.changed and not decided),
+            *(_question(one) for one in down if one.changed and not one.claims and not decided),
+            *(_contradiction(one) for one in down if one.claims and not decided),
+            *(_unproven(one) for one in down if one.unknown),
+            *(_unread(one) for one in release.unread(past) if asked in (None, one.component)),
             *(_told(one, decided) for one in down),
             *(warning(f"{subject} was held down and is no longer there: it is left out.") for subject in gone),
             *(_needs(release, everything, str(asked)) if asked is not None else []),
         ]
         if not down:
             findings.append(_nothing(release, everything, asked))
-        returns = [_row(one, keep=one.changed and decided == KEEP_THEM) for one in down]
+        returns = [_row(one, keep=_asked_about(one) and decided == KEEP_THEM) for one in down]
         facts = {"returns": returns, "starts": _starts(release, down), "gone": gone}
         return CheckResult(tuple(findings), facts, {"cluster": place_of(context.clients, context.target)})
 
@@ -52,7 +55,13 @@ class RestorePlan:
 def _row(one: Down, *, keep: bool) -> Json:
     seen = one.member.workload
     row = row_of(one.member.subject, one.note) | {"component": one.member.component, "uid": seen.uid, "now": seen.level}
+    if seen.note and seen.held != one.note:
+        row["written"] = seen.note
     return row | {"keep": True} if keep else row
+
+
+def _asked_about(one: Down) -> bool:
+    return one.changed or one.claims is not None
 
 
 def _starts(release: Release, down: Sequence[Down]) -> list[Json]:
@@ -78,9 +87,40 @@ def _question(one: Down) -> Finding:
     return Finding(Level.BLOCKER, text, way_out, "restore.changed", one.member.subject)
 
 
+def _contradiction(one: Down) -> Finding:
+    """The journal's number is the one that this bot wrote; the note can be changed by whoever may change the workload."""
+    assert one.claims is not None  # noqa: S101 - who calls this looked
+    ref = one.member.workload.ref
+    text = (
+        f"The note on {ref.kind} {ref.name} says that it had {_what(one.claims)} (run {one.claims.run}), the journal says "
+        f"{_what(one.note)} (run {one.note.run}), and it has {one.level} now: somebody else wrote the note."
+    )
+    way_out = f"Go on, and it gets {_what(one.note)}; or ask again with `--changed keep` to leave it at {one.level}."
+    return Finding(Level.BLOCKER, text, way_out, "restore.changed", one.member.subject)
+
+
+def _what(note: Held) -> str:
+    return f"{note.replicas}, its autoscaler {note.hpa}" if note.hpa else str(note.replicas)
+
+
+def _unproven(one: Down) -> Finding:
+    text = (
+        f"{one.member.subject} would get {_what(one.note)}, for so says its note (run {one.note.run}). "
+        "The journal knows nothing of it."
+    )
+    way_out = "See that the number is right: whoever may change the workload may write such a note."
+    return Finding(Level.WARNING, text, way_out, "restore.unproven", one.member.subject)
+
+
+def _unread(one: Member) -> Finding:
+    text = f"{one.subject} has {one.workload.level} and a note that cannot be read: it is left as it is."
+    way_out = f"Scale it by hand if it is not what it was, and remove the annotation {ANNOTATION}."
+    return Finding(Level.WARNING, text, way_out, "restore.unread", one.subject)
+
+
 def _told(one: Down, decided: str) -> Finding:
     seen = one.member.workload
-    if one.changed and decided == KEEP_THEM:
+    if _asked_about(one) and decided == KEEP_THEM:
         return info(f"{one.member.subject} stays at {one.level}: only our note about it goes.")
     if one.back:
         return info(f"{one.member.subject} is back at {one.level} already: only our note about it goes.")

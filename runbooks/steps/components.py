@@ -146,6 +146,15 @@ def _ours(rows: Iterable[Json], namespace: str) -> list[ObjectRef]:
     return [*scaled, *pinned]
 
 
+def _returns(context: StepContext) -> list[Json]:
+    """What the plan names; without a plan for it, what an earlier step of this very run took down."""
+    planned = context.plan.get("returns")
+    if planned is not None:
+        return [dict(row) for row in planned]
+    uids = {row["subject"]: row["uid"] for row in context.plan.get("holds") or ()}
+    return [{**row, "uid": uids[row["subject"]], "now": row["to"]} for row in _held(context)]
+
+
 def _held(context: StepContext) -> list[Json]:
     return [dict(row) for facts in context.outcomes.values() for row in facts.get("held") or ()]
 
@@ -171,7 +180,7 @@ class ComponentsRestore:
     async def intend(self, context: StepContext, params: RestoreParams) -> Facts:
         """What is no longer there is forgotten with it."""
         return {
-            "returns": [dict(row) for row in context.plan.get("returns") or ()],
+            "returns": _returns(context),
             "gone": context.plan.get("gone") or [],
         }
 
@@ -320,7 +329,8 @@ def _hold(row: Mapping[str, Any], namespace: str) -> Hold:
 
 
 def _return(row: Mapping[str, Any], namespace: str) -> Return:
-    return Return(_ref(str(row["subject"]), namespace), str(row["uid"]), held_of(row), int(row["now"]))
+    ref, written = _ref(str(row["subject"]), namespace), str(row.get("written", ""))
+    return Return(ref, str(row["uid"]), held_of(row), int(row["now"]), written)
 
 
 def _demand(results: Sequence[Result], what: str) -> None:

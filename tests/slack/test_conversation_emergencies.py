@@ -98,9 +98,11 @@ class Emergency(Script):
 
 
 @asynccontextmanager
-async def bad_day(slack: SlackWorkspace, folder: Path, **script: Any) -> AsyncIterator[tuple[Bot, Emergency]]:
+async def bad_day(
+    slack: SlackWorkspace, folder: Path, *, roles: Mapping[str, Any] = INCIDENT_ROLES, **script: Any
+) -> AsyncIterator[tuple[Bot, Emergency]]:
     written = Emergency(steps=upgrade_steps(), **script)
-    async with running_bot(slack, folder, script=written, roles=INCIDENT_ROLES) as bot:
+    async with running_bot(slack, folder, script=written, roles=roles) as bot:
         yield bot, written
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from bot.kube.holding import ANNOTATION, HIBERNATION, Autoscaler, Held, Way, change, pointer, workload_of
 
 NOTE = Held(replicas=3, to=0, run="r1", by="U1", at="2026-03-09T18:02:00", component="server")
-TEXTS = st.text(max_size=40)
-BOUNDS = st.builds(Autoscaler, TEXTS.filter(bool), st.integers(0, 9), st.integers(1, 99))
+TEXTS = st.text(max_size=40).map(lambda text: " ".join(text.split()))
+NAMES = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,30}[a-z0-9])?", fullmatch=True)
+BOUNDS = st.builds(Autoscaler, NAMES, st.integers(0, 9), st.integers(1, 99))
 
 
 @given(st.builds(Held, st.integers(0, 999), st.integers(0, 9), TEXTS, TEXTS, TEXTS, TEXTS, st.none() | BOUNDS))
