@@ -17,6 +17,7 @@ from bot.slack.render import SlackMessage
 from handlers import answers
 from handlers.buttons import buttons
 from handlers.emergencies import Emergencies
+from handlers.externalizing import EXTERNALIZE, Externalizing
 from handlers.parsing import PARTS, CommandLine, nearest, parse, part_of_diff
 from handlers.presses import Presses
 from handlers.vocabulary import Vocabulary, Word
@@ -63,9 +64,11 @@ class Commands:
         channels: Channels,
         presses: Presses,
         emergencies: Emergencies,
+        externalizing: Externalizing,
         vocabulary: Vocabulary,
     ) -> None:
         self._emergencies = emergencies
+        self._externalizing = externalizing
         self._config = config
         self._command = config.slack.command
         self._desk = desk
@@ -123,6 +126,8 @@ class Commands:
             dry_run=inputs.pop("dry_run", "false") != "false",
         )
         try:
+            if word.name == EXTERNALIZE and await self._externalizing.ask(ask, trigger=typed.trigger):
+                return
             if word.emergency and ask.incident and not ask.dry_run:
                 await self._emergencies.ask(ask, trigger=typed.trigger)
             else:

@@ -24,6 +24,7 @@ from bot.slack.views import Views
 from bot.store.records import RunRecord, RunState
 from handlers import answers, buttons, confirming, supplying
 from handlers.emergencies import CHOSEN, Emergencies, filling
+from handlers.externalizing import EXTERNALIZE, Externalizing
 from handlers.presses import Presses
 
 Json = dict[str, Any]
@@ -71,10 +72,12 @@ class Dialogs:
         desk: Desk,
         presses: Presses,
         emergencies: Emergencies,
+        externalizing: Externalizing,
         views: Views,
         patience: float = 1.0,
     ) -> None:
         self._emergencies = emergencies
+        self._externalizing = externalizing
         self._config = config
         self._desk = desk
         self._presses = presses
@@ -127,6 +130,10 @@ class Dialogs:
                     )
                     follow = filling(str(view["id"]), run_id, channel=ids["channel"]) if run_id else None
                     return Answer(view=view_, follow=follow)
+                case x if x == EXTERNALIZE:
+                    sent = await self._externalizing.submitted(ids, given, user=user, trigger=trigger)
+                    follow = filling(str(view["id"]), sent.run, channel=ids["channel"]) if sent.run else None
+                    return Answer(sent.problems, view=sent.view, follow=follow)
                 case _:
                     raise Refused("This dialog belongs to an older version of the bot.", way_out="Open it again.")
         except BotError as problem:

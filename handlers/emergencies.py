@@ -84,11 +84,15 @@ class Emergencies:
             raise Refused("This is no component of the target.", way_out="Open the dialog again.")
         inputs = {"component": names[int(chosen)]}
         key = f"{ids['key']}:{inputs['component']}"
-        asked = await self._anew(await self._asked(run, DISABLE, inputs, user=user, key=key), trigger=trigger)
+        return await self.asked(await self._asked(run, DISABLE, inputs, user=user, key=key), trigger=trigger)
+
+    async def asked(self, ask: Ask, *, trigger: str) -> tuple[Json, str | None]:
+        """Asks for what a dialog said. The view to show now, and the run that it has to be filled with yet."""
+        asked = await self._anew(ask, trigger=trigger)
         asked = await self._desk.planned(asked.id, within=_AT_ONCE)
         if asked.state is RunState.PLANNING:
-            return _reading(run.target), asked.id
-        return self.shown(asked, channel=ids["channel"]), None
+            return _reading(ask.target), asked.id
+        return self.shown(asked, channel=ask.channel), None
 
     async def fill(self, view: str, run_id: str, *, channel: str, settle: bool = False) -> None:
         """Puts the plan into an open dialog. ``settle``: Slack may still be showing what the dialog was changed to."""

@@ -21,6 +21,7 @@ from handlers.buttons import opens_dialog, urgent
 from handlers.commands import Commands, Typed
 from handlers.dialogs import Dialogs
 from handlers.emergencies import FILL, Emergencies
+from handlers.externalizing import Externalizing
 from handlers.intake import Door, Work
 from handlers.presses import Presses
 from handlers.submissions import Submissions
@@ -45,6 +46,9 @@ def register(*, settings: Settings, clients: SlackClients, desk: Desk) -> Entran
     views = Views(clients.web)
     presses = Presses(config=config, desk=desk, permissions=permissions, channels=channels, vocabulary=vocabulary)
     emergencies = Emergencies(config=config, desk=desk, presses=presses, vocabulary=vocabulary, views=views)
+    externalizing = Externalizing(
+        config=config, desk=desk, presses=presses, channels=channels, emergencies=emergencies, views=views
+    )
     commands = Commands(
         config=config,
         desk=desk,
@@ -52,9 +56,12 @@ def register(*, settings: Settings, clients: SlackClients, desk: Desk) -> Entran
         channels=channels,
         presses=presses,
         emergencies=emergencies,
+        externalizing=externalizing,
         vocabulary=vocabulary,
     )
-    dialogs = Dialogs(config=config, desk=desk, presses=presses, emergencies=emergencies, views=views)
+    dialogs = Dialogs(
+        config=config, desk=desk, presses=presses, emergencies=emergencies, externalizing=externalizing, views=views
+    )
     submissions = Submissions(dialogs=dialogs)
     responder = Responder(clients.session)
     handler = _Handler(

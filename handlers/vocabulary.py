@@ -59,6 +59,7 @@ _FORMS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "upgrade": ("upgrade VERSION", ("version",)),
     "rollback": ("rollback [REVISION]", ("revision",)),
     "unlock": ("unlock", ()),
+    "emergency-externalize": ("emergency externalize postgres|redis|qdrant", ("service",)),
 }
 
 

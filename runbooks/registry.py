@@ -13,6 +13,8 @@ from runbooks.checks.changelog import Changelog
 from runbooks.checks.cluster import Capacity, HealthNow
 from runbooks.checks.components import HoldPlan
 from runbooks.checks.crds import CustomResourceDefinitions
+from runbooks.checks.external import ExternalService
+from runbooks.checks.externalparts import ExternalParts
 from runbooks.checks.goingback import RollbackChanges
 from runbooks.checks.held import HeldDown, RestorePlan
 from runbooks.checks.loss import DataLoss
@@ -31,6 +33,7 @@ from runbooks.checks.versions import ApiVersions
 from runbooks.steps.backup import PostgresBackup, QdrantSnapshot
 from runbooks.steps.components import ComponentsHold, ComponentsRestore, ComponentsSettle
 from runbooks.steps.differences import ChangelogReport, DiffReport
+from runbooks.steps.external import ExternalCompare, ExternalKeep, ExternalPresent, ExternalTest
 from runbooks.steps.history import HistoryReport
 from runbooks.steps.leftovers import RollbackLeftovers
 from runbooks.steps.recovery import DatabaseCheck, DatabaseRestore
@@ -90,6 +93,8 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         RestartPlan(),
         DatabaseRecovery(notes=notes),
         RunningVersion(),
+        ExternalService(),
+        ExternalParts(),
     )
     steps: Iterable[StepKind[Any]] = (
         PostgresBackup(),
@@ -108,6 +113,10 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         ComponentsRestart(),
         DatabaseRestore(),
         DatabaseCheck(),
+        ExternalTest(),
+        ExternalPresent(),
+        ExternalCompare(),
+        ExternalKeep(),
         StatusReport(),
         HistoryReport(),
         VersionsReport(),

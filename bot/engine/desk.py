@@ -16,11 +16,10 @@ from bot.engine.asking import Ask, new_run
 from bot.engine.contract import Runbooks
 from bot.engine.held import held_by, said
 from bot.engine.offers import (
-    DISABLE,
-    RECOVER_DATABASE,
     ROLLBACK,
     UPGRADE,
     chosen,
+    following,
     optional,
     plan_mark,
     way_back,
@@ -256,20 +255,16 @@ class Desk:
         return made
 
     async def make_permanent(self, run_id: str, *, user: str, key: str, channel: str) -> RunRecord:
-        """Asks for an upgrade to the version that runs, with the values by which what the run did stays.
-
-        These leave out the component that it disabled, or use the database that it restored.
-        """
+        """Asks for an upgrade to the version that runs, with the values that ``offers.following`` tells."""
         run = await self._journal.run(run_id)
-        facts = run.plan.facts if run.plan else {}
-        version, supplied = facts.get("current_version"), facts.get("permanent")
-        restored = run.runbook == RECOVER_DATABASE and run.state is RunState.SUCCEEDED
-        if not (run.runbook == DISABLE or restored) or not version or not supplied:
+        found = following(run)
+        if found is None:
             raise Refused(
                 f"The plan of run {run.id} does not say by which values the chart leaves the component out.",
                 way_out="Put `permanent` into the component's description in the configuration.",
             )
-        inputs = {"version": str(version)}
+        version, supplied = found
+        inputs = {"version": version}
         return await self.ask(Ask(UPGRADE, run.target, inputs, user, channel, key, supplied=supplied))
 
     async def run(self, run_id: str) -> RunRecord:

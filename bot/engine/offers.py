@@ -20,6 +20,8 @@ SCALE_DOWN, RESTORE = "emergency-scale-down", "emergency-restore"
 """The runbooks that a card offers on a bad day, and those that undo them."""
 RECOVER_DATABASE = "recover-database"
 """The runbook that makes a database which nothing uses until the release is switched over."""
+EXTERNALIZE = "emergency-externalize"
+"""The runbook that tests a service which nothing uses until the release is switched over."""
 RECOVERIES = {"recover-restart": "Restart the release", RECOVER_DATABASE: "Restore the database"}
 """The runbooks for when a rollback does not help either, and what their buttons say."""
 MOST_CHOICES = 4
@@ -187,14 +189,15 @@ def _undone(run: RunRecord) -> tuple[Offer, ...]:
         return ()
     if run.runbook == SCALE_DOWN or (run.runbook == DISABLE and run.state is not RunState.SUCCEEDED):
         return (_emergency(run, "Restore…", RESTORE),)
-    if run.runbook == RECOVER_DATABASE:
+    if run.runbook in (RECOVER_DATABASE, EXTERNALIZE):
         return _switch_over(run)
+    if run.runbook == UPGRADE:
+        return _switch_off(run)
     if run.runbook != DISABLE:
         return ()
     name = str(run.inputs.get("component") or "")
     enable = _emergency(run, f"Enable {name}…", ENABLE)
-    facts = run.plan.facts if run.plan else {}
-    if not facts.get("permanent") or not facts.get("current_version"):
+    if following(run) is None:
         return (enable,)
     confirm = (
         f"Ask for an upgrade to the same chart version with {name} switched off? It is planned and approved as always."
@@ -204,11 +207,39 @@ def _undone(run: RunRecord) -> tuple[Offer, ...]:
 
 
 def _switch_over(run: RunRecord) -> tuple[Offer, ...]:
-    facts = run.plan.facts if run.plan else {}
-    if run.state is not RunState.SUCCEEDED or not facts.get("permanent") or not facts.get("current_version"):
+    if following(run) is None:
         return ()
-    confirm = "Ask for an upgrade to the same chart version that uses the restored database? It is planned and approved first."
+    what = "the restored database" if run.runbook == RECOVER_DATABASE else "it"
+    found = sum(step.state is StepState.WARNING for step in run.steps) if run.runbook == EXTERNALIZE else 0
+    look = " The test has found something to look at: read it on the card first." if found else ""
+    confirm = f"Ask for an upgrade to the same chart version that uses {what}? It is planned and approved first.{look}"
     return (Offer(OfferKind.PERMANENT, "Switch over", run.id, Permission.UPGRADE, confirm=confirm),)
+
+
+def _switch_off(run: RunRecord) -> tuple[Offer, ...]:
+    """After a switch-over: what is bundled goes by an upgrade of its own, once the first one is verified."""
+    if following(run) is None or run.child is not None or run.plan is None:
+        return ()
+    names = " and ".join(run.plan.facts["switch_off"]["services"])
+    confirm = (
+        f"Ask for an upgrade to the same chart version without the bundled {names}? It is planned and approved first."
+    )
+    label = f"Switch off bundled {names}"[:75]
+    return (Offer(OfferKind.PERMANENT, label, run.id, Permission.UPGRADE, confirm=confirm),)
+
+
+def following(run: RunRecord) -> tuple[str, Mapping[str, Any]] | None:
+    """Chart version and values of the upgrade that what the run did is gone on with; None where there is none (yet).
+
+    It leaves out the component that was disabled, uses what was restored or tested, or stops what the release uses no more.
+    """
+    facts = run.plan.facts if run.plan else {}
+    done = run.state is RunState.SUCCEEDED
+    version, values = facts.get("current_version"), facts.get("permanent")
+    if run.runbook == UPGRADE:
+        version, values = run.inputs.get("version"), (facts.get("switch_off") or {}).get("values")
+    ready = run.runbook == DISABLE or (done and run.runbook in (RECOVER_DATABASE, EXTERNALIZE, UPGRADE))
+    return (str(version), values) if ready and version and values else None
 
 
 def _cancel(run: RunRecord) -> Offer:

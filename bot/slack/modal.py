@@ -36,6 +36,7 @@ class Field:
     least: float | None = None
     most: float | None = None
     longest: int = limits.INPUT_TEXT
+    optional: bool = False
 
     def block(self) -> Json:
         """As Slack wants it."""
@@ -45,7 +46,7 @@ class Field:
             "label": _plain(self.label, limits.INPUT_LABEL),
             "element": {"action_id": VALUE, **self._element()},
         }
-        if self.kind == "several":
+        if self.kind == "several" or self.optional:
             block["optional"] = True
         if self.hint.strip():
             block["hint"] = _plain(self.hint, limits.INPUT_HINT)

@@ -23,6 +23,7 @@ RUNBOOKS: Mapping[str, tuple[str, str]] = {
     "emergency-enable": ("🟢", "Enable in"),
     "emergency-scale-down": ("🚨", "Scale down"),
     "emergency-restore": ("🟢", "Restore"),
+    "emergency-externalize": ("🚨", "Try another service for"),
 }
 OTHER_RUNBOOK = "⚙️"
 

@@ -26,6 +26,9 @@ NOT_CODES = {
     "values.diff",
     "values.yaml",
     "values.json",
+    "external.service",
+    "external.parts",
+    "external.compare",
 }
 """Names of checks and files."""
 JSON = st.recursive(
@@ -123,7 +126,8 @@ def test_the_page_about_the_plan_names_every_field_code_and_binding() -> None:
         file.read_text() for part in ("bot/kube", "runbooks/checks") for file in (root / part).glob("*.py")
     )
     families = (
-        "api|budget|capacity|changes|chart|crds|health|limits|migration|objects|priority|quota|scaler|secrets|values"
+        "api|budget|capacity|changes|chart|crds|external|health|limits|migration|objects|priority|quota|scaler|secrets|"
+        "values"
     )
     written = set(re.findall(rf'"((?:{families}|volume)\.[a-z_]+)"', sources)) - NOT_CODES
     assert {code for code in written if f"`{code}`" not in page} == set()
@@ -132,5 +136,8 @@ def test_the_page_about_the_plan_names_every_field_code_and_binding() -> None:
         "release revision",
         "manifest",
         "apply mode",
+        "external service",
+        "external secret",
+        "chart version",
     }
     assert {name for name in bound if f"`{name}`" not in page} == set()

@@ -44,7 +44,7 @@ def library(registry: Registry) -> RunbookLibrary:
 
 def test_every_shipped_runbook_loads(library: RunbookLibrary) -> None:
     reports = {"changelog", "diff", "history", "status", "verify", "versions"}
-    emergencies = {f"emergency-{word}" for word in ("disable", "enable", "restore", "scale-down")}
+    emergencies = {f"emergency-{word}" for word in ("disable", "enable", "externalize", "restore", "scale-down")}
     others = {"plan", "recover-database", "recover-restart", "rollback", "unlock", "upgrade"}
     assert library.names() == sorted({*reports, *emergencies, *others})
     permissions = {name: library.parse(library.text(name)).permission for name in library.names()}
@@ -64,7 +64,7 @@ def test_only_emergencies_recovery_upgrade_rollback_and_unlock_change_anything(l
     changing = [name for name in library.names() if library.parse(library.text(name)).mutates]
     emergencies = [name for name in library.names() if library.parse(library.text(name)).emergency]
     assert changing == [*emergencies, "recover-database", "recover-restart", "rollback", "unlock", "upgrade"]
-    assert len(emergencies) == 4
+    assert len(emergencies) == 5
 
 
 def test_a_plan_looks_at_exactly_what_an_upgrade_looks_at(library: RunbookLibrary) -> None:
