@@ -36,7 +36,8 @@ from runbooks.steps.differences import ChangelogReport, DiffReport
 from runbooks.steps.external import ExternalCompare, ExternalKeep, ExternalPresent, ExternalTest
 from runbooks.steps.history import HistoryReport
 from runbooks.steps.leftovers import RollbackLeftovers
-from runbooks.steps.recovery import DatabaseCheck, DatabaseRestore
+from runbooks.steps.recovery import DatabaseRestore
+from runbooks.steps.recovery_check import DatabaseCheck
 from runbooks.steps.reports import StatusReport, VersionsReport
 from runbooks.steps.restart import ComponentsRestart
 from runbooks.steps.rollback import HelmRollback

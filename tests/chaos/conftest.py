@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -38,9 +39,15 @@ async def shared_house(ground: Ground, tmp_path: Path, postgresql_database: str)
 
 
 class Estate:
-    """Gives out one house to one story at a time, and builds a new one after a story that ended badly."""
+    """Gives out one house to one story at a time, and builds a new one after a story that ended badly.
 
-    def __init__(self, ground: Ground, factory: pytest.TempPathFactory) -> None:
+    ``target`` is more of the target's configuration.
+    """
+
+    def __init__(
+        self, ground: Ground, factory: pytest.TempPathFactory, *, target: Mapping[str, Any] | None = None
+    ) -> None:
+        self._target = dict(target or {})
         self._ground = ground
         self._factory = factory
         self._stack = contextlib.AsyncExitStack()
@@ -50,6 +57,7 @@ class Estate:
     async def house(self) -> AsyncIterator[House]:
         if self._house is None:
             house = await self._stack.enter_async_context(built(self._ground, self._factory.mktemp("house")))
+            house.target = self._target
             await house.start_bot()
             self._house = house
         try:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from bot.engine.contract import CheckResult, Done, Facts, Level, NotStarted, Unknown
+from bot.engine.contract import CheckResult, Done, Facts, Level, NotStarted, StepContext, Unknown
 from bot.errors import Permanent
 from bot.kube import Cluster, Json, ObjectRef
 from bot.kube.objects import annotations_of, name_of
+from bot.kube.probejob import Probes
 from bot.services.cnpg import API, CloudNativePG
 from bot.services.cnpg_recovery import RECOVERED_FROM, Recoveries
 from bot.store.records import PastStep, StepRecord, StepState
@@ -87,6 +88,12 @@ async def plan(world: World, **inputs: Any) -> CheckResult:
     return await world.check("database.recovery")
 
 
+def without_image(world: World, context: StepContext) -> StepContext:
+    """As where the configuration names no image for probes."""
+    probes = Probes(world.clients.cluster, world.namespace, image=None)
+    return replace(context, clients=replace(context.clients, probes=probes))
+
+
 def code(found: CheckResult) -> str:
     (one,) = [one for one in found.findings if one.level is Level.BLOCKER]
     assert one.way_out
@@ -123,9 +130,10 @@ async def test_the_backup_of_before_the_upgrade_is_restored_beside_the_old_datab
     assert all(new["spec"][key] == old["spec"][key] for key in ("instances", "storage", "postgresql", "resources"))
     assert annotations_of(old)["helm.sh/resource-policy"] == "keep"
 
-    checked = await world.do("database.check", context)
+    checked = await world.do("database.check", without_image(world, context))
     assert checked.warning
-    assert "Not looked at, for I cannot ask SQL" in checked.summary
+    assert "Nobody has looked into it yet: There is no image" in checked.summary
+    assert "Set probe.image in the configuration" in checked.summary
     assert found.facts["permanent"] == {
         "postgresql.bundled": False,
         "postgresql.external.host": f"{name}-rw",
