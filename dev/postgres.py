@@ -28,6 +28,8 @@ from dev.controlplane.ports import free_port
 from dev.toolchain import Toolchain, ToolError
 
 START_SECONDS = 60.0
+WITH_PASSWORD = "asked_for_password"
+"""A role of every server: whoever is in it has to bring a password, everybody else is trusted."""
 
 
 class PostgresError(Exception):
@@ -37,7 +39,8 @@ class PostgresError(Exception):
 class PostgresServer:
     """One server as a context manager, which gives the SQLAlchemy URL of its database `postgres`.
 
-    Nothing is synchronised to disk, and whoever reaches the port is the superuser. Enter it on the main thread.
+    Nothing is synchronised to disk, and whoever reaches the port is who they say they are, but for ``WITH_PASSWORD``.
+    Enter it on the main thread.
     """
 
     def __init__(self, toolchain: ProgramFinder) -> None:
@@ -102,6 +105,8 @@ class PostgresServer:
         )
         if made.returncode != 0:
             raise PostgresError(f"initdb ended with {made.returncode}:\n{made.stderr[-1000:]}")
+        rules = data / "pg_hba.conf"
+        rules.write_text(f"host all +{WITH_PASSWORD} all scram-sha-256\n{rules.read_text()}")
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
@@ -115,6 +120,8 @@ class PostgresServer:
         children.start("postgres", [self._postgres, "-D", data, "-p", str(port), *options], user=user)
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
         self._wait(url, children)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"CREATE ROLE {WITH_PASSWORD} NOLOGIN")
         return url.replace("postgresql://", "postgresql+psycopg://")
 
     def _make_reachable(self, directory: Path, user: int) -> None:

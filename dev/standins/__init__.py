@@ -1,4 +1,4 @@
-"""Stand-ins for what cannot run in the throwaway cluster: Aeterna's server, Qdrant, OPAL and Cedar.
+"""Stand-ins for what cannot run in the throwaway cluster: Aeterna's server, Qdrant, OPAL and Cedar, and the probe's pods.
 
 kwok's port-forward leads every pod's port here; the Host header says which pod is meant (``directory``).
 """

@@ -18,6 +18,8 @@ from dev.standins.listening import Handler, application, call_of
 from dev.standins.state import NamespaceState, Snapshot, World
 
 PORT = 6333
+_OPEN = ("/", "/healthz", "/livez", "/readyz")
+"""What needs no API key (Qdrant's src/actix/mod.rs)."""
 
 
 def http(directory: PodDirectory, world: World) -> web.Application:
@@ -30,6 +32,7 @@ def http(directory: PodDirectory, world: World) -> web.Application:
     route.add_get("/readyz", _up(_text("all shards are ready")))
     route.add_get("/collections", _up(_collections))
     route.add_get("/collections/{collection}", _up(_collection))
+    route.add_post("/collections/{collection}/points/count", _up(_count))
     for base in ("/snapshots", "/collections/{collection}/snapshots"):
         route.add_get(base, _up(_list))
         route.add_post(base, _up(_create))
@@ -48,6 +51,9 @@ def _up(handler: Callable[[web.Request], Awaitable[web.Response]]) -> Handler:
     async def answer(request: web.Request) -> web.StreamResponse:
         if call_of(request).state.switches.qdrant == "down":
             return web.Response(status=503, text="some shards are not ready")
+        key = call_of(request).state.switches.qdrant_key
+        if key and request.path not in _OPEN and request.headers.get("api-key") != key:
+            return web.Response(status=401, text="Must provide an API key or an Authorization bearer token")
         try:
             return await handler(request)
         except _QdrantError as error:
@@ -95,6 +101,11 @@ async def _collection(request: web.Request) -> web.Response:
         if place
         else None
     )
+
+
+async def _count(request: web.Request) -> web.Response:
+    _place(request)
+    return _result({"count": len(call_of(request).state.memories)})
 
 
 async def _list(request: web.Request) -> web.Response:

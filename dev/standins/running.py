@@ -13,6 +13,7 @@ from aiohttp import web
 from dev.standins import control, opal, qdrant, server
 from dev.standins.directory import PodDirectory
 from dev.standins.listening import SERVER_PORT
+from dev.standins.node import ProbeNode
 from dev.standins.state import World
 from dev.standins.watch import WatchedPods
 
@@ -53,7 +54,7 @@ class Standins:
         directory: PodDirectory | None = None,
         ports: Mapping[str, int] | None = None,
     ) -> AsyncIterator[Self]:
-        """Serve the pods of ``directory``, or those that the API server of ``kubeconfig`` has.
+        """Serve the pods of ``directory``, or those of the API server of ``kubeconfig``, whose probes are run too.
 
         ``ports`` asks for certain local ports, in the form of the attribute; the others are free ones.
         """
@@ -69,6 +70,8 @@ class Standins:
                 stack.push_async_callback(runner.cleanup)
                 await web.TCPSite(runner, HOST, (ports or {}).get(name, 0)).start()
                 taken[name] = int(runner.addresses[0][1])
+            if kubeconfig is not None:
+                await stack.enter_async_context(ProbeNode.playing(kubeconfig, taken))
             yield cls(taken)
 
 

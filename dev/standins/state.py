@@ -35,6 +35,8 @@ class Switches(BaseModel):
     """Seconds before each answer."""
     qdrant: Literal["ok", "failing", "empty", "down"] = "ok"
     """failing: snapshots answer 500; empty: snapshots of no bytes; down: everything answers 503."""
+    qdrant_key: str | None = None
+    """What every call but health has to bring as `api-key`."""
     opal: Literal["ok", "failing"] = "ok"
     tenants: list[str] = ["default"]
     collections: list[str] = ["memory_embeddings"]

@@ -24,21 +24,33 @@ import yaml
 from dev.standins.directory import Pod
 
 _log = logging.getLogger(__name__)
-_WATCH_SECONDS: Final = 300
-_RETRY_SECONDS: Final = 0.3
+WATCH_SECONDS: Final = 300
+RETRY_SECONDS: Final = 0.3
 
 
 @dataclass(frozen=True)
-class _Access:
+class Access:
+    """How an API server is reached."""
+
     server: str
     tls: ssl.SSLContext | bool
     headers: Mapping[str, str]
+
+    def session(self) -> aiohttp.ClientSession:
+        """For calls by path, watches among them."""
+        return aiohttp.ClientSession(
+            self.server,
+            connector=aiohttp.TCPConnector(ssl=self.tls),
+            headers=self.headers,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=WATCH_SECONDS + 30),
+            read_bufsize=2**20,  # One watch event is one line.
+        )
 
 
 class WatchedPods:
     """A PodDirectory of a real API server; see ``watching``."""
 
-    def __init__(self, access: _Access) -> None:
+    def __init__(self, access: Access) -> None:
         self._access = access
         self._pods: dict[str, Pod] = {}
         self._change = asyncio.Event()
@@ -50,7 +62,7 @@ class WatchedPods:
 
         Does not wait for the first list: the API server may come up later.
         """
-        watched = cls(_read_kubeconfig(kubeconfig))
+        watched = cls(read_kubeconfig(kubeconfig))
         task = asyncio.create_task(watched._follow(), name="standins: watch pods")
         try:
             yield watched
@@ -69,20 +81,13 @@ class WatchedPods:
         self._change = asyncio.Event()
 
     async def _follow(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=_WATCH_SECONDS + 30)
-        async with aiohttp.ClientSession(
-            self._access.server,
-            connector=aiohttp.TCPConnector(ssl=self._access.tls),
-            headers=self._access.headers,
-            timeout=timeout,
-            read_bufsize=2**20,  # One watch event is one line.
-        ) as session:
+        async with self._access.session() as session:
             while True:
                 try:
                     await self._watch(session, await self._list(session))
                 except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                     _log.info("watch of pods lost, listing again: %s", error)
-                    await asyncio.sleep(_RETRY_SECONDS)
+                    await asyncio.sleep(RETRY_SECONDS)
 
     async def _list(self, session: aiohttp.ClientSession) -> str:
         async with session.get("/api/v1/pods") as response:
@@ -93,7 +98,7 @@ class WatchedPods:
         return str(listed["metadata"]["resourceVersion"])
 
     async def _watch(self, session: aiohttp.ClientSession, version: str) -> None:
-        query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(_WATCH_SECONDS)}
+        query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(WATCH_SECONDS)}
         async with session.get("/api/v1/pods", params=query) as response:
             response.raise_for_status()
             async for line in response.content:
@@ -128,7 +133,8 @@ def _pod(item: Mapping[str, Any]) -> Pod:
     )
 
 
-def _read_kubeconfig(path: Path) -> _Access:
+def read_kubeconfig(path: Path) -> Access:
+    """By the current context."""
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     named = {
         kind: {entry["name"]: entry[kind] for entry in config[f"{kind}s"]} for kind in ("context", "cluster", "user")
@@ -137,7 +143,7 @@ def _read_kubeconfig(path: Path) -> _Access:
     cluster, user = named["cluster"][context["cluster"]], named["user"][context["user"]]
     headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
     if not cluster["server"].startswith("https"):
-        return _Access(cluster["server"], False, headers)
+        return Access(cluster["server"], False, headers)
     authority = _pem(cluster, "certificate-authority", path.parent)
     tls = ssl.create_default_context(cadata=authority)
     certificate, key = (_pem(user, name, path.parent) for name in ("client-certificate", "client-key"))
@@ -147,7 +153,7 @@ def _read_kubeconfig(path: Path) -> _Access:
             chain.write(f"{certificate}\n{key}")
             chain.flush()
             tls.load_cert_chain(chain.name)
-    return _Access(cluster["server"], tls, headers)
+    return Access(cluster["server"], tls, headers)
 
 
 def _pem(section: Mapping[str, str], name: str, base: Path) -> str | None:
