@@ -54,13 +54,17 @@ class Return:
 
 @dataclass(frozen=True)
 class Result:
-    """How it went with one workload. ``note`` is what it was and where it is; ``remark`` is worth saying."""
+    """How it went with one workload. ``note`` is what it was and where it is; ``remark`` is worth saying.
+
+    ``paused``: it was scaled, and its rollout is paused, so that nobody can follow that.
+    """
 
     subject: str
     state: Literal["done", "already", "gone", "failed"]
     note: Held | None = None
     error: BotError | None = None
     remark: str = ""
+    paused: bool = False
 
 
 class Changed(Conflict):
@@ -160,7 +164,7 @@ class Scaler:
         elif seen.level != note.replicas:
             await self._patch(seen.ref, [_version(seen.version), *change(way, note.replicas)])
         # After the scale: with its own minimum back an autoscaler would set a number of its own first.
-        return Result(subject, "done", note, remark=await self._unpin(item))
+        return Result(subject, "done", note, remark=await self._unpin(item), paused=seen.paused)
 
     async def _forget(self, item: Return, seen: Workload) -> Result:
         remark = await self._unpin(item)

@@ -228,22 +228,23 @@ class _Restoring:
         rows = [row for row in rows if row["component"] not in held_up]
         items = {row["subject"]: _return(row, self._context.target.namespace) for row in rows}
         keep = [items[row["subject"]] for row in rows if row.get("keep")]
-        back = []
+        back: list[Return] = []
+        paused: list[ObjectRef] = []
         for part in reversed(_ordered([row for row in rows if not row.get("keep")])):
             results = await each([items[row["subject"]] for row in part], self._scaler.bring_back, on_done=self._told)
             self._results += [result for result in results if result.state != "done"]
             back += [items[result.subject] for result in results if result.state == "done"]
-        ready = await self._ready(back)
+            paused += [items[result.subject].ref for result in results if result.state == "done" and result.paused]
+        ready = await self._ready(back, paused)
         self._results += await each([*ready, *keep], self._scaler.let_go, on_done=lambda _: None)
         late = {str(item.ref) for item in back} - {str(item.ref) for item in ready}
         failed = {result.subject for result in self._results if result.state == "failed"} | late
         self._late |= {row["component"] for row in rows if row["subject"] in failed}
 
-    async def _ready(self, items: Sequence[Return]) -> list[Return]:
+    async def _ready(self, items: Sequence[Return], paused: Sequence[ObjectRef]) -> list[Return]:
         """Those whose pods have arrived. A paused rollout cannot be followed; its pods come all the same."""
         cluster = self._context.clients.cluster
-        paused = {item.ref for item in items if item.ref.kind == "Deployment" and await self._is_paused(item.ref)}
-        self._paused += [str(ref) for ref in sorted(paused)]
+        self._paused += sorted(map(str, paused))
         followed = [item.ref for item in items if item.ref not in paused and item.note.replicas > 0]
         result = await watch_rollout(
             cluster,
@@ -257,10 +258,6 @@ class _Restoring:
         self._stuck.append(result)
         late = {state.ref for state in result.states if state.phase != "ready"}
         return [item for item in items if item.ref not in late]
-
-    async def _is_paused(self, ref: ObjectRef) -> bool:
-        obj = await self._context.clients.cluster.get_ref(ref)
-        return bool(((obj or {}).get("spec") or {}).get("paused"))
 
     def _needs(self, name: str) -> set[str]:
         component = self._context.target.components.get(name)

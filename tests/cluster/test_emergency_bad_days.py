@@ -14,7 +14,7 @@ from bot.kube import Cluster
 from bot.kube.cluster import MERGE_PATCH
 from bot.kube.holding import Held
 from dev.controlplane import Api, Running
-from tests.cluster.emergency_world import EmergencyWorld
+from tests.cluster.emergency_world import EmergencyWorld, autoscaler
 from tests.cluster.kube_faults import Faults
 from tests.cluster.kube_objects import deployment
 
@@ -91,6 +91,58 @@ async def test_a_conflict_on_every_write_of_one_workload_stops_no_other_and_is_n
     scaled = [path for method, path, status in faults.seen if path.endswith("/scale") and status == 200]
     assert [path.rsplit("/", 2)[1] for path in scaled] == ["aeterna-cedar-agent"]
     assert [note.replicas for one in (SERVER, OPAL, AGENT) if (note := Held.read(await world.note(one)))] == [3, 2, 2]
+
+
+async def test_a_conflict_on_every_patch_of_everything_changes_nothing_and_names_all_of_it(
+    world: EmergencyWorld, faults: Faults
+) -> None:
+    world.usual()
+    plan = await world.plan_hold()
+    faults.judge = lambda one: 409 if one.method == "PATCH" else None
+    with pytest.raises(Permanent) as raised:
+        await world.take_down(plan.facts)
+    assert raised.value.message.startswith("3 of 3 workloads could not be taken down (")
+    for subject in (SERVER, OPAL, AGENT):
+        assert subject in raised.value.message
+    faults.judge = lambda _request: None
+    assert await world.replicas(SERVER, OPAL, AGENT) == [3, 2, 2]
+    assert [await world.note(one) for one in (SERVER, OPAL, AGENT)] == [""] * 3
+    plan = await world.plan_restore()
+    assert plan.facts["returns"] == [], "what was not taken down is not brought back"
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["refused", "answer-lost"])
+async def test_an_api_server_that_fails_every_third_request_on_the_way_back_restores_exactly(
+    world: EmergencyWorld, faults: Faults, *, after: bool
+) -> None:
+    subjects = many(world, 6)
+    for subject in subjects[:2]:
+        world.install(autoscaler(world.namespace, subject, least=1, most=9))
+    await world.hold()
+    back = await world.plan_restore()
+    requests = count(1)
+    faults.after = after
+    faults.judge = lambda one: 503 if one.query.get("watch") is None and next(requests) % 3 == 0 else None
+    with pytest.raises(Permanent, match="did not become ready"):  # their pods have no node
+        await world.bring_back(back.facts, deadline="3s", give_up_after="1s")
+    faults.judge = lambda _request: None
+    assert await world.replicas(*subjects) == list(range(1, 7))
+
+
+async def test_a_conflict_on_every_patch_on_the_way_back_is_named_and_a_retry_completes_it(
+    world: EmergencyWorld, faults: Faults
+) -> None:
+    world.usual()
+    await world.hold()
+    plan = await world.plan_restore()
+    faults.judge = lambda one: 409 if one.method == "PATCH" and one.path.endswith("aeterna/scale") else None
+    with pytest.raises(Permanent, match=r"1 of \d workloads? could not be brought back \(Deployment/aeterna\)"):
+        await world.bring_back(plan.facts)
+    faults.judge = lambda _request: None
+    assert (await world.replicas(SERVER), bool(await world.note(SERVER))) == ([1], True)
+    await world.bring_back(plan.facts)  # as Retry does it
+    assert await world.replicas(SERVER, OPAL, AGENT) == [3, 2, 2]
+    assert [await world.note(one) for one in (SERVER, OPAL, AGENT)] == [""] * 3
 
 
 async def test_a_right_that_is_missing_is_named_before_anybody_confirms(

@@ -21,6 +21,7 @@ from bot.store.journal import Claim, Journal, NewRun, Stale, TargetHeld
 from bot.store.outbox import Outbox
 from bot.store.records import HOLDING, Lane, PlanRecord, RunRecord, RunState
 from tests.engine.harness import ALICE, BOB, CAROL, Replica, running, states
+from tests.engine.locked import locked
 from tests.engine.scripted import ScriptedRunbooks, ScriptedStep, World, kind, runbook
 
 LEASE = timedelta(seconds=30)
@@ -195,6 +196,40 @@ async def test_no_change_starts_or_is_tried_again_while_an_emergency_holds_the_t
         del world.behave["backup"]
         await replica.desk.retry(first.id, user=BOB, key="again", channel="C0OPS")
         await replica.until(first.id, RunState.SUCCEEDED)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at the yes", "after the change"])
+async def test_a_database_that_keeps_everybody_waiting_holds_up_an_emergency_and_loses_nothing(
+    replica: Replica, world: World, database_url: str, *, late: bool
+) -> None:
+    go = asyncio.Event()
+
+    async def scale(_context: StepContext) -> None:
+        world.started.set()
+        await go.wait()
+
+    world.behave["scale"] = scale
+    run = await waiting(replica)
+    if late:  # the cluster is changed first; what became of it is written as soon as that is possible
+        await replica.desk.approve(plan_mark(run), user=ALICE, alone=True)
+        await world.started.wait()
+        async with locked(database_url):
+            go.set()
+            await asyncio.sleep(1.5)
+            assert world.effects == ["scale"], "nothing more is begun that the journal does not know"
+    else:
+        go.set()
+        async with locked(database_url):
+            yes = asyncio.create_task(replica.desk.approve(plan_mark(run), user=ALICE, alone=True))
+            await asyncio.sleep(1.5)
+            assert not yes.done()
+            assert world.effects == []
+        await yes
+    done = await replica.until(run.id, RunState.SUCCEEDED)
+    assert world.effects == ["scale", "look"], "each once"
+    assert states(done) == {"scale": "done", "look": "done"}
+    assert [(voice.user, voice.alone) for voice in done.approvals] == [(ALICE, True)]
+    assert await replica.desk.holders("prod") == []
 
 
 async def test_a_dry_run_ends_after_its_plan_and_holds_nothing(replica: Replica, world: World) -> None:

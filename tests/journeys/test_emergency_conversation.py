@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bot.kube.holding import ANNOTATION
 from dev.charts import light_values
 from dev.slack import Message
 from dev.slack.blocks import view_problems
+from tests.engine.locked import locked, locked_again_and_again
 from tests.journeys.conftest import Start
 from tests.journeys.journey import JOB, PATIENCE, Journey, waits_for_image
 from tests.slack.support import everything
@@ -137,3 +139,30 @@ async def test_a_dry_run_of_a_scale_down_shows_its_plan_and_scales_nothing(start
     await confirm(world)
     await incident_card(world, "🟢 Restore prod", "✅ *Done*")
     assert await replicas(world) == 2
+
+
+async def test_a_database_of_ours_that_is_locked_for_seconds_holds_an_emergency_up_and_loses_nothing(
+    start: Start,
+) -> None:
+    world = await start(values={**light_values(), "aeterna": {**light_values()["aeterna"], "replicaCount": 2}})
+    await in_incident(world, "emergency scale-down")
+    async with locked(journal(world)):
+        await world.slack.submit_view("carol", {})
+        await world.slack.wait_until(lambda w: w.modal is None, timeout=10)
+        await asyncio.sleep(4)  # longer than a lease
+        assert await replicas(world) == 2, "nothing is done that the journal does not know"
+    async with locked_again_and_again(journal(world), seconds=1.5, pause=0.3):
+        done = await incident_card(world, "🚨 Scale down prod", "✅ *Done*", "Deployment aeterna 2 → 1")
+        assert await replicas(world) == 1
+        await press(world, done, "Restore…")
+        await dialog(world)
+        await confirm(world)
+        await incident_card(world, "🟢 Restore prod", "✅ *Done*")
+    assert await replicas(world) == 2
+    found = await asyncio.to_thread(world.api.get, f"/apis/apps/v1/namespaces/{world.namespace}/deployments/aeterna")
+    assert ANNOTATION not in found["metadata"]["annotations"]
+
+
+def journal(world: Journey) -> str:
+    (file,) = world.directory.rglob("*.sqlite")
+    return f"sqlite:///{file}"

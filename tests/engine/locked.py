@@ -1,0 +1,45 @@
+"""A database that keeps everybody waiting: somebody else holds its locks, as a long backup or a migration would."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
+
+import psycopg
+
+
+@asynccontextmanager
+async def locked(url: str) -> AsyncIterator[None]:
+    """While it lasts, nobody else writes into the database; in PostgreSQL nobody reads the runs either."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.partition("///")[2], timeout=15, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
+        return
+    plain = url.replace("postgresql+psycopg://", "postgresql://")
+    async with await psycopg.AsyncConnection.connect(plain) as connection:
+        await connection.execute("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE")
+        yield
+        await connection.rollback()
+
+
+@asynccontextmanager
+async def locked_again_and_again(url: str, *, seconds: float, pause: float) -> AsyncIterator[None]:
+    """Locked most of the time, for ``seconds`` each; in the pauses somebody may get through."""
+
+    async def trouble() -> None:
+        while True:
+            async with locked(url):
+                await asyncio.sleep(seconds)
+            await asyncio.sleep(pause)
+
+    task = asyncio.create_task(trouble())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
