@@ -41,11 +41,19 @@ _NEEDED = (
     ("patch", "deployments", "apps", "an upgrade"),
     ("patch", "statefulsets", "apps", "an upgrade"),
     ("create", "pods/eviction", "", "recover restart"),
+    ("list", "volumesnapshots", "snapshot.storage.k8s.io", "recover volumes"),
     ("patch", "deployments/scale", "apps", "emergencies"),
     ("patch", "statefulsets/scale", "apps", "emergencies"),
     ("patch", "horizontalpodautoscalers", "autoscaling", "emergencies"),
     ("create", "jobs", "batch", "migration hooks"),
     ("list", "events", "", "the reason when something is stuck"),
+)
+
+# What `recover volumes` needs to put another volume behind a claim, given only where somebody decided so; true: in a namespace.
+_FOR_VOLUMES = (
+    ("create", "persistentvolumeclaims", True),
+    ("delete", "persistentvolumeclaims", True),
+    ("patch", "persistentvolumes", False),
 )
 
 
@@ -92,6 +100,7 @@ async def _target(slack: SlackClients, target: Target, factory: ClientFactory) -
     )
     for line in lines:
         yield line
+    yield await _try(f"{target.name}: recover volumes", _volumes(clients, target))
 
 
 async def _try(subject: str, work: Awaitable[str]) -> Line:
@@ -157,6 +166,22 @@ async def _release(clients: TargetClients, target: Target) -> str:
     current = await clients.releases.current()
     version = current.chart.version if current.chart else "an unknown version"
     return f"{target.release} is at {version}, revision {current.revision}, {current.status}"
+
+
+async def _volumes(clients: TargetClients, target: Target) -> str:
+    """Not to be allowed to is no mistake: the command then shows what there is, and says why it goes no further."""
+    asked = [
+        clients.cluster.can_i(verb, resource, namespace=target.namespace if inside else None)
+        for verb, resource, inside in _FOR_VOLUMES
+    ]
+    missing = [
+        f"{verb} {resource}"
+        for (verb, resource, _), allowed in zip(_FOR_VOLUMES, await asyncio.gather(*asked), strict=True)
+        if not allowed
+    ]
+    if not missing:
+        return "may put another volume behind a claim"
+    return f"shows volumes and changes none: it may not {', '.join(missing)} (`rbac.volumes: true` of the bot's chart)"
 
 
 async def _right(clients: TargetClients, target: Target, verb: str, resource: str, group: str, why: str) -> Line:

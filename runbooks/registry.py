@@ -30,6 +30,7 @@ from runbooks.checks.unlock import UnlockTarget
 from runbooks.checks.values import ValuesCompare
 from runbooks.checks.version import ChartVersionCheck
 from runbooks.checks.versions import ApiVersions
+from runbooks.checks.volumes import VolumesRecovery
 from runbooks.steps.backup import PostgresBackup, QdrantSnapshot
 from runbooks.steps.components import ComponentsHold, ComponentsRestore, ComponentsSettle
 from runbooks.steps.differences import ChangelogReport, DiffReport
@@ -46,6 +47,8 @@ from runbooks.steps.tests import HelmTest
 from runbooks.steps.unlock import HelmUnlock
 from runbooks.steps.upgrade import HelmUpgrade
 from runbooks.steps.verify import VerifyBaseline, VerifyRelease
+from runbooks.steps.volumes import VolumesBound, VolumesRetain, VolumesSwap, VolumesWait
+from runbooks.steps.volumes_qdrant import QdrantRecover
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 """Our migration notes; a users' folder has its own in a folder of the same name."""
@@ -93,6 +96,7 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         HeldDown(),
         RestartPlan(),
         DatabaseRecovery(notes=notes),
+        VolumesRecovery(),
         RunningVersion(),
         ExternalService(),
         ExternalParts(),
@@ -114,6 +118,11 @@ def shipped_registry(*, migrations: Sequence[Path] = (MIGRATIONS,)) -> Registry:
         ComponentsRestart(),
         DatabaseRestore(),
         DatabaseCheck(),
+        VolumesRetain(),
+        VolumesWait(),
+        VolumesSwap(),
+        VolumesBound(),
+        QdrantRecover(),
         ExternalTest(),
         ExternalPresent(),
         ExternalCompare(),

@@ -22,7 +22,13 @@ RECOVER_DATABASE = "recover-database"
 """The runbook that makes a database which nothing uses until the release is switched over."""
 EXTERNALIZE = "emergency-externalize"
 """The runbook that tests a service which nothing uses until the release is switched over."""
-RECOVERIES = {"recover-restart": "Restart the release", RECOVER_DATABASE: "Restore the database"}
+RECOVER_VOLUMES = "recover-volumes"
+"""The runbook that holds a store down while its volume is swapped."""
+RECOVERIES = {
+    "recover-restart": "Restart the release",
+    RECOVER_DATABASE: "Restore the database",
+    RECOVER_VOLUMES: "Look at the volumes",
+}
 """The runbooks for when a rollback does not help either, and what their buttons say."""
 MOST_CHOICES = 4
 
@@ -189,6 +195,9 @@ def _undone(run: RunRecord) -> tuple[Offer, ...]:
         return ()
     if run.runbook == SCALE_DOWN or (run.runbook == DISABLE and run.state is not RunState.SUCCEEDED):
         return (_emergency(run, "Restore…", RESTORE),)
+    if run.runbook == RECOVER_VOLUMES:
+        held = run.state is not RunState.SUCCEEDED and run.plan is not None and run.plan.facts.get("holds")
+        return (_emergency(run, "Restore…", RESTORE),) if held else ()
     if run.runbook in (RECOVER_DATABASE, EXTERNALIZE):
         return _switch_over(run)
     if run.runbook == UPGRADE:
@@ -290,8 +299,11 @@ def _asks(run: RunRecord) -> tuple[Offer, ...]:
 
 
 def _asked(run: RunRecord) -> list[Mapping[str, Any]]:
-    if run.mutates:
+    if run.mutates and run.state is not RunState.SUCCEEDED:
         return [{"runbook": name, "inputs": {}, "label": RECOVERIES[name]} for name in recoveries(run)]
+    if run.mutates:
+        told = [(step.outcome or {}).get("facts") or {} for step in run.steps]
+        return [one for facts in told for one in facts.get("undo") or ()]
     facts = (run.steps[-1].outcome or {}).get("facts") if run.steps else None
     found = facts.get("offers") if isinstance(facts, Mapping) else None
     return list(found) if isinstance(found, list) else []

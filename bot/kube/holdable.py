@@ -23,8 +23,8 @@ class Holdable:
     workloads: Mapping[str, Workload]
     autoscalers: Mapping[str, Autoscaler] = field(default_factory=dict)
     """By the workload that they scale."""
-    keda: frozenset[str] = frozenset()
-    """Workloads whose autoscaler belongs to a ScaledObject, which sets it back."""
+    keda: Mapping[str, str] = field(default_factory=dict)
+    """The ScaledObject that an autoscaler belongs to, by the workload: KEDA sets the autoscaler back, and scales from zero."""
     rollouts: Mapping[str, str] = field(default_factory=dict)
     """Argo Rollouts by the Deployment that they refer to."""
     canaries: Mapping[str, str] = field(default_factory=dict)
@@ -56,9 +56,11 @@ async def read_holdable(cluster: Cluster, namespace: str, *, kinds: Iterable[str
     return Holdable(
         workloads={subject: workload_of(obj) for subject, obj in objects.items()},
         autoscalers={_scaled(one): bounds_of(one) for one in scalers or ()},
-        keda=frozenset(
-            _scaled(one) for one in scalers or () if (controller_of(one) or {}).get("kind") == "ScaledObject"
-        ),
+        keda={
+            _scaled(one): str(owner.get("name"))
+            for one in scalers or ()
+            if (owner := controller_of(one) or {}).get("kind") == "ScaledObject"
+        },
         rollouts=_refers(objects, "Rollout", "workloadRef"),
         canaries=_refers(objects, "Canary", "targetRef"),
         unseen=(*unseen, *([HPA[1]] if scalers is None else [])),

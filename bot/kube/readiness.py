@@ -10,9 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.kube.objects import Json, ObjectRef, condition_of, is_true
+from bot.kube.holding import HIBERNATION
+from bot.kube.objects import Json, ObjectRef, annotations_of, condition_of, is_true
 
 Phase = Literal["ready", "progressing", "failed"]
+POSTGRES_HEALTHY = "Cluster in healthy state"
+"""CloudNativePG's own word in ``status.phase``."""
+_POSTGRES_LOST = "Cluster is unrecoverable and needs manual intervention"
+_BUILT_IN = ("Deployment", "StatefulSet", "DaemonSet", "Job", "Pod")
+_ROLLOUT_FAILURES = ("ProgressDeadlineExceeded", "InvalidSpec")
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,9 @@ def state_of(ref: ObjectRef, obj: Json | None) -> WorkloadState:
         "DaemonSet": _daemon_set,
         "Job": _job,
         "Pod": _pod,
-    }.get(ref.kind)
+        "Rollout.argoproj.io": _argo_rollout,
+        "Cluster.postgresql.cnpg.io": _postgres,
+    }.get(ref.kind if ref.kind in _BUILT_IN else f"{ref.kind}.{ref.api_version.rpartition('/')[0]}")
     if judge is None:
         return WorkloadState(ref, "ready", "is there")
     return judge(ref, obj)
@@ -157,3 +165,44 @@ def _pod(ref: ObjectRef, obj: Json) -> WorkloadState:
     if ready:
         return WorkloadState(ref, "ready", "ready", 1, 1, 1, 1)
     return WorkloadState(ref, "progressing", str(phase or "Pending").lower(), 1, 1)
+
+
+def _argo_rollout(ref: ObjectRef, obj: Json) -> WorkloadState:
+    """By its number of available pods: how far a canary has come, or that it was aborted, is another question.
+
+    ``observedGeneration`` is a string there; before Argo Rollouts 1.0 it was a hash, which tells nothing.
+    """
+    desired, seen = _desired(obj), str((obj.get("status") or {}).get("observedGeneration") or "0")
+    updated, ready, available = (_count(obj, key) for key in ("updatedReplicas", "readyReplicas", "availableReplicas"))
+
+    def state(phase: Phase, message: str) -> WorkloadState:
+        return WorkloadState(ref, phase, message, desired, updated, ready, available)
+
+    if seen.isdecimal() and int(seen) < int(obj["metadata"].get("generation") or 0):
+        return state("progressing", "waiting for the controller to see the change")
+    if available >= desired:
+        return state("ready", f"{available} of {desired} pods ready")
+    for one in (obj.get("status") or {}).get("conditions") or []:
+        if one.get("reason") in _ROLLOUT_FAILURES:
+            return state("failed", f"{one['reason']}: {one.get('message') or 'no reason given'}")
+    return state("progressing", f"{available} of {desired} pods available")
+
+
+def _postgres(ref: ObjectRef, obj: Json) -> WorkloadState:
+    """CloudNativePG's Cluster. Awake, its condition ``cnpg.io/hibernation`` is gone, and the phase speaks of the instances."""
+    status, instances = obj.get("status") or {}, (obj.get("spec") or {}).get("instances")
+    desired, ready, phase = int(instances or 1), _count(obj, "readyInstances"), str(status.get("phase") or "")
+    if annotations_of(obj).get(HIBERNATION) == "on":
+        return WorkloadState(ref, "ready", "hibernated")
+
+    def state(verdict: Phase, message: str) -> WorkloadState:
+        return WorkloadState(ref, verdict, message, desired, ready, ready, ready)
+
+    if phase == _POSTGRES_LOST:
+        return state("failed", phase)
+    if is_true(condition_of(obj, HIBERNATION)):
+        return state("progressing", "waiting for the operator to wake it")
+    if ready < desired or phase != POSTGRES_HEALTHY:
+        said = f": {phase}" if phase and phase != POSTGRES_HEALTHY else ""
+        return state("progressing", f"{ready} of {desired} instances ready{said}")
+    return state("ready", f"{ready} of {desired} instances ready")

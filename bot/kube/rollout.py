@@ -194,7 +194,7 @@ class _Rollout:
         found = {(ref.api_version, ref.kind, ref.namespace) for ref in self._refs}
         for ref in self._refs:
             found.add((*_PODS, ref.namespace))
-            if ref.kind == "Deployment":
+            if ref.kind in ("Deployment", "Rollout"):
                 found.add((*_OF_DEPLOYMENTS, ref.namespace))
         return found
 

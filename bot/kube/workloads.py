@@ -6,9 +6,10 @@ Not by labels: in Aeterna's charts the migration, backup and test pods carry the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 from bot.kube.cluster import Cluster
 from bot.kube.diagnose import Problem, Surroundings, diagnose
@@ -17,6 +18,7 @@ from bot.kube.objects import Json, ObjectRef, annotations_of, controller_of, nam
 from bot.kube.readiness import WorkloadState, state_of
 
 REVISION = "deployment.kubernetes.io/revision"
+_OWNED = (("apps/v1", "ReplicaSet"), ("v1", "Pod"))
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,13 @@ async def families(cluster: Cluster, refs: Iterable[ObjectRef]) -> dict[ObjectRe
     """
     wanted = list(dict.fromkeys(refs))
     namespaces = sorted({ref.namespace for ref in wanted})
-    found, pods, sets = await asyncio.gather(
-        in_lanes(cluster.get_ref, wanted),
-        asyncio.gather(*(cluster.list("v1", "Pod", ns) for ns in namespaces)),
-        asyncio.gather(*(cluster.list("apps/v1", "ReplicaSet", ns) for ns in namespaces)),
-    )
-    refs_and_objects = [(ref, obj and unmanaged(obj)) for ref, obj in zip(wanted, found, strict=True)]
+    lists = [partial(cluster.list, *kind, ns) for kind in _OWNED for ns in namespaces]
+    reads: list[Callable[[], Awaitable[Any]]] = [*lists, *(partial(cluster.get_ref, ref) for ref in wanted)]
+    answers = await in_lanes(lambda read: read(), reads)
+    sets, pods = answers[: len(namespaces)], answers[len(namespaces) : len(lists)]
+    found = [(ref, obj and unmanaged(obj)) for ref, obj in zip(wanted, answers[len(lists) :], strict=True)]
     return await asyncio.to_thread(
-        _families, refs_and_objects, *(dict(zip(namespaces, lists, strict=True)) for lists in (sets, pods))
+        _families, found, dict(zip(namespaces, sets, strict=True)), dict(zip(namespaces, pods, strict=True))
     )
 
 

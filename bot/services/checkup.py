@@ -71,7 +71,8 @@ async def _server(access: ServiceAccess, checkup: Checkup, pod: Json) -> ServerH
     try:
         async with access.session(namespace=_namespace(pod), pod=name, port=checkup.port) as http:
             client = _client(http, checkup)
-            readiness, version = await asyncio.gather(client.ready(), client.version())
+            readiness = await client.ready()
+            version = await client.version()
     except BotError as error:
         return ServerHealth(name, reachable=False, ready=False, error=error.message)
     return ServerHealth(name, True, readiness.ready, version, tuple(readiness.complaints))

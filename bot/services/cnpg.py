@@ -16,10 +16,10 @@ from bot.errors import Permanent, Temporary
 from bot.kube.cluster import Cluster
 from bot.kube.failures import Conflict, NotFound, UnknownKind
 from bot.kube.objects import Json, ObjectRef, moment, name_of, ref_of
+from bot.kube.readiness import POSTGRES_HEALTHY
 
 API = "postgresql.cnpg.io/v1"
 BackupMethod: TypeAlias = Literal["barmanObjectStore", "volumeSnapshot", "plugin"]
-HEALTHY = "Cluster in healthy state"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PostgresHealth:
 
     @property
     def healthy(self) -> bool:
-        return self.phase == HEALTHY and self.ready_instances >= self.instances
+        return self.phase == POSTGRES_HEALTHY and self.ready_instances >= self.instances
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Qdrant over its REST API: collections, and snapshots made, listed and verified one collection at a time."""
+"""Qdrant over its REST API: collections, and snapshots made, listed, verified and restored one collection at a time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import aiohttp
 
-from bot.errors import Permanent, Temporary
-from bot.services.http import ServiceHttp
+from bot.errors import OutcomeUnknown, Permanent, Temporary
+from bot.services.http import ServiceHttp, Unreached
 from bot.silence import silence
 
 
@@ -61,6 +61,36 @@ class QdrantClient:
         answer = await self._http.ask("DELETE", path, params={"wait": "true"})
         if answer.status != 404:
             self._http.demand(answer, f"DELETE {path}")
+
+    async def recover(self, snapshot: Snapshot, *, port: int) -> None:
+        """Put the collection back to ``snapshot`` and wait until that is done: what this node has of it is overwritten.
+
+        The node reads the snapshot from itself at ``port``, so that its folders need not be known, and checks its SHA-256 where
+        it told one. Raises ``OutcomeUnknown`` when no answer came: it may go on.
+        """
+        path = f"{_path(snapshot.collection)}/snapshots/recover"
+        location = f"http://127.0.0.1:{port}{_path(snapshot.collection)}/snapshots/{quote(snapshot.name, safe='')}"
+        body: dict[str, str] = {"location": location, "priority": "snapshot"}
+        if snapshot.checksum:
+            body["checksum"] = snapshot.checksum
+        if key := self._headers.get("api-key"):
+            body["api_key"] = key
+        try:
+            answer = await self._http.ask("PUT", path, body=body, params={"wait": "true"})
+        except Unreached:
+            raise
+        except Temporary as error:
+            raise OutcomeUnknown(
+                f"Qdrant was asked to restore {snapshot.collection} and gave no answer: {error.message}",
+                way_out="Look whether it serves the collection; restoring it again does no harm but to what was written since.",
+            ) from error
+        if not self._http.demand(answer, f"PUT {path}").fields.get("result"):
+            raise Permanent(f"Qdrant did not restore {snapshot.collection}: {answer.said}.")
+
+    async def points(self, collection: str) -> int | None:
+        """How many points the node counts in a collection; None where it does not say."""
+        said = (await self._result("GET", _path(collection))).get("points_count")
+        return int(said) if said is not None else None
 
     async def verify(self, snapshot: Snapshot, *, download: bool = False) -> Snapshot:
         """The snapshot as the node lists it. Raises Permanent unless it is there, not empty, and the very

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 SOURCES = Path(__file__).resolve().parent.parent / "kwok"
-STAGES = ("nodes", "pods", "finite-pods", "volumes", "cloudnative-pg", "debugging")
+STAGES = ("nodes", "pods", "finite-pods", "volumes", "snapshots", "cloudnative-pg", "debugging")
 
 # Which image tags mean what; the files in dev/kwok say what happens then.
 TAGS = {
@@ -40,7 +40,7 @@ def in_cri_format(text: str) -> str:
 
 
 def definitions() -> list[dict[str, Any]]:
-    """The CustomResourceDefinitions that the cluster has from the start (CloudNativePG's and two of kwok's)."""
+    """The CustomResourceDefinitions that the cluster has from the start (CloudNativePG's, the snapshots' and two of kwok's)."""
     return [yaml.load(path.read_text(), _loader()) for path in sorted((SOURCES / "crds").glob("*.yaml"))]
 
 

@@ -33,6 +33,7 @@ def http(directory: PodDirectory, world: World) -> web.Application:
     route.add_get("/collections", _up(_collections))
     route.add_get("/collections/{collection}", _up(_collection))
     route.add_post("/collections/{collection}/points/count", _up(_count))
+    route.add_put("/collections/{collection}/snapshots/recover", _up(_recover))
     for base in ("/snapshots", "/collections/{collection}/snapshots"):
         route.add_get(base, _up(_list))
         route.add_post(base, _up(_create))
@@ -125,6 +126,23 @@ async def _create(request: web.Request) -> web.Response:
 async def _download(request: web.Request) -> web.Response:
     snapshot = _existing(request)
     return web.Response(body=snapshot.content, content_type="application/octet-stream")
+
+
+async def _recover(request: web.Request) -> web.Response:
+    """A snapshot that lies here, by its URL or its file; the points are those that it was made of."""
+    state, place, body = call_of(request).state, _place(request), await request.json()
+    if state.switches.qdrant == "failing":
+        raise _QdrantError(500, "Service internal error: Can't recover from snapshot: No space left on device")
+    name = str(body["location"]).rpartition("/")[2]
+    found = next((one for one in state.snapshots.get(place, []) if one.name == name), None)
+    if found is None:
+        raise _QdrantError(400, f"Bad request: Failed to download snapshot from {body['location']}: 404 Not Found")
+    if body.get("checksum") not in (None, found.checksum):
+        raise _QdrantError(400, "Bad request: Snapshot checksum mismatch")
+    kept = set(json.loads(found.content)["points"]) if found.content else set()
+    for key in [key for key, entry in state.memories.items() if entry["content"] not in kept]:
+        del state.memories[key]
+    return _result(True)
 
 
 async def _delete(request: web.Request) -> web.Response:

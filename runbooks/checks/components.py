@@ -143,17 +143,27 @@ def _autoscaled(release: Release, holds: Iterable[Json]) -> list[Finding]:
         hpa = release.seen.autoscalers.get(row["subject"])
         if hpa is None:
             continue
-        name = f"HorizontalPodAutoscaler/{hpa.name} ({hpa})"
-        if (pinned := hpa.pinned(row["to"])) is None:
+        name, to = f"HorizontalPodAutoscaler/{hpa.name} ({hpa})", row["to"]
+        pinned, keda = hpa.pinned(to), release.seen.keda.get(row["subject"])
+        if keda is not None:
+            found.append(_scaled_by_keda(row["subject"], keda, to))
+        if pinned is None:
             found.append(info(f"{name} is inactive while {row['subject']} is at zero."))
             continue
         text = f"{name} would bring {row['subject']} back, so its bounds become {pinned} until it is restored."
-        if row["subject"] in release.seen.keda:
-            text += " It belongs to a ScaledObject, which may set it back: pause that one too."
-            found.append(warning(text, "Annotate the ScaledObject with autoscaling.keda.sh/paused: true."))
-        else:
-            found.append(info(text))
+        found.append(info(text))
     return found
+
+
+def _scaled_by_keda(subject: str, name: str, to: int) -> Finding:
+    """KEDA owns the autoscaler and sets it back; from zero it scales by itself, as soon as a trigger is active."""
+    text = f"KEDA's ScaledObject/{name} scales {subject} and may bring it back, from zero too."
+    key = "autoscaling.keda.sh/paused-replicas"
+    way_out = (
+        f'Pause it: `kubectl annotate scaledobject {name} {key}="{to}"`. '
+        f"Before the restore take that away again: `kubectl annotate scaledobject {name} {key}-`."
+    )
+    return warning(text, way_out)
 
 
 def _led(release: Release, holds: Iterable[Json]) -> list[Finding]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -21,6 +19,7 @@ from bot.settings import Target
 from runbooks.databases import name_in_use
 from runbooks.steps.common import Params
 from runbooks.text import counted, lasted, listed, size
+from runbooks.vectors import node_at, ready_nodes, service_of
 
 RUN_LABEL = "aeterna-bot/run"
 MOST_ATTEMPTS = 20
@@ -36,7 +35,7 @@ def saved_by(lost: Mapping[str, Any], target: Target) -> tuple[str, str]:
         return "", "no backup holds a Secret"
     if cause == "Cluster" and target.database.kind == "cnpg" and target.database.cluster in (None, name):
         return PostgresBackup.name, ""
-    if cause == "StatefulSet" and target.vector_store.kind == "qdrant" and name == _qdrant(target):
+    if cause == "StatefulSet" and target.vector_store.kind == "qdrant" and name == service_of(target):
         return "", "Qdrant's snapshots lie on the volume that goes"
     return "", "no step backs it up"
 
@@ -45,10 +44,6 @@ def _saved(context: StepContext, kind: str) -> list[str]:
     """What this run deletes, and the backup of this kind of step holds."""
     lost = [one for one in context.plan.get("loses") or () if saved_by(one, context.target)[0] == kind]
     return list(dict.fromkeys(f"{one['kind']}/{one['name']}" for one in lost))
-
-
-def _qdrant(target: Target) -> str:
-    return target.vector_store.service or f"{target.release}-qdrant"
 
 
 class PostgresBackup:
@@ -153,12 +148,6 @@ async def _events(context: StepContext, name: str) -> tuple[Evidence, ...]:
     return (Evidence(f"Events of {ref}", "\n".join(map(str, found))),) if found else ()
 
 
-@dataclass(frozen=True)
-class _Node:
-    pod: str
-    client: QdrantClient
-
-
 class QdrantSnapshot:
     """Makes a snapshot of every collection on every node of Qdrant, and verifies each."""
 
@@ -173,11 +162,11 @@ class QdrantSnapshot:
     async def intend(self, context: StepContext, params: Params) -> Facts:
         """The snapshots that were there before, by node and collection."""
         before: dict[str, dict[str, list[str]]] = {}
-        for pod in await self._pods(context):
-            async with self._node(context, pod) as node:
+        for pod in await ready_nodes(context.clients, context.target):
+            async with node_at(context.clients, context.target, pod) as node:
                 before[pod] = {
-                    collection: [one.name for one in await node.client.list_snapshots(collection)]
-                    for collection in await node.client.collections()
+                    collection: [one.name for one in await node.list_snapshots(collection)]
+                    for collection in await node.collections()
                 }
         return {"before": before}
 
@@ -185,62 +174,28 @@ class QdrantSnapshot:
         """Makes what is not there yet, so that a second start makes no second snapshot."""
         made: list[tuple[str, Snapshot]] = []
         for pod, collections in _before(intent).items():
-            async with self._node(context, pod) as node:
+            async with node_at(context.clients, context.target, pod) as node:
                 for collection, names in collections.items():
                     context.progress(f"Snapshot of {collection} on {pod}")
-                    new = await self._new(node, collection, names) or await node.client.create_snapshot(collection)
-                    made.append((pod, await node.client.verify(new)))
+                    new = await self._new(node, collection, names) or await node.create_snapshot(collection)
+                    made.append((pod, await node.verify(new)))
         return _snapshots(made)
 
     async def reconcile(self, context: StepContext, params: Params, intent: Facts) -> Reconciled:
         """Done when every collection of every node has a new snapshot; otherwise ``run`` makes the rest."""
         made: list[tuple[str, Snapshot]] = []
         for pod, collections in _before(intent).items():
-            async with self._node(context, pod) as node:
+            async with node_at(context.clients, context.target, pod) as node:
                 for collection, names in collections.items():
                     new = await self._new(node, collection, names)
                     if new is None:
                         return NotStarted()
-                    made.append((pod, await node.client.verify(new)))
+                    made.append((pod, await node.verify(new)))
         return Done(_snapshots(made)) if made else NotStarted()
 
-    async def _new(self, node: _Node, collection: str, before: list[str]) -> Snapshot | None:
-        found = await node.client.list_snapshots(collection)
+    async def _new(self, node: QdrantClient, collection: str, before: list[str]) -> Snapshot | None:
+        found = await node.list_snapshots(collection)
         return next((one for one in found if one.name not in before), None)
-
-    async def _pods(self, context: StepContext) -> list[str]:
-        """The ready pods behind the service: a snapshot is one node's."""
-        target = context.target
-        service = _qdrant(target)
-        slices = await context.clients.cluster.list(
-            "discovery.k8s.io/v1", "EndpointSlice", target.namespace, f"kubernetes.io/service-name={service}"
-        )
-        pods = {
-            str((endpoint.get("targetRef") or {}).get("name"))
-            for piece in slices
-            for endpoint in piece.get("endpoints") or []
-            if (endpoint.get("targetRef") or {}).get("kind") == "Pod"
-            and (endpoint.get("conditions") or {}).get("ready", True)
-        }
-        if pods:
-            return sorted(pods)
-        if await context.clients.cluster.get("v1", "Service", service, target.namespace) is None:
-            raise Permanent(
-                f"There is no Service {service} in namespace {target.namespace}, so there is no Qdrant to snapshot.",
-                way_out="Correct the target's vector_store, or say `vector_store: {kind: none}` if it has none.",
-            )
-        raise Permanent(
-            f"No pod of Qdrant is ready behind Service {service}.",
-            way_out="Nothing was changed; look at its pods, then retry.",
-        )
-
-    @asynccontextmanager
-    async def _node(self, context: StepContext, pod: str) -> AsyncIterator[_Node]:
-        target = context.target
-        async with context.clients.access.session(
-            namespace=target.namespace, pod=pod, port=target.vector_store.port, seconds=600.0
-        ) as http:
-            yield _Node(pod, QdrantClient(http))
 
 
 def _before(intent: Facts) -> Mapping[str, Mapping[str, list[str]]]:

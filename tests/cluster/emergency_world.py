@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from bot.engine.clients import TargetClients
 from bot.engine.contract import CheckResult, Facts, Outcome, PlanContext, Reconciled, RunInfo, Shared, StepContext
 from bot.helm.releases import ReleaseStore
 from bot.kube import Cluster, Json, ObjectRef
+from bot.kube.cluster import MERGE_PATCH
 from bot.kube.holding import ANNOTATION, KINDS
 from bot.kube.objects import annotations_of
 from bot.settings import Target
@@ -45,6 +47,7 @@ class EmergencyWorld:
         self.directory = directory
         self.past: list[PastStep] = []
         self.said: list[str] = []
+        self._heard = asyncio.Event()
         self.run = RunInfo(f"r-{secrets.token_hex(4)}", "prod", "emergency", {}, "U1")
         self.components: dict[str, Any] = COMPONENTS
 
@@ -108,6 +111,33 @@ class EmergencyWorld:
     async def note(self, subject: str) -> str:
         return annotations_of(await self.get(subject)).get(ANNOTATION, "")
 
+    async def until(self, subject: str, true: Callable[[Json], bool]) -> Json:
+        """The object as soon as it is so; somebody else's controller writes it."""
+        ref = self.ref(subject)
+        watched = self.cluster.watch(
+            ref.api_version, ref.kind, self.namespace, field_selector=f"metadata.name={ref.name}"
+        )
+        async with asyncio.timeout(30), aclosing(watched) as events:
+            async for event in events:
+                if event.type != "SYNCED" and true(event.object):
+                    return event.object
+        raise AssertionError("a watch does not end")
+
+    async def hears(self, part: str) -> None:
+        """Until a step has said something with this in it."""
+        async with asyncio.timeout(30):
+            while not any(part in text for text in self.said):
+                self._heard.clear()
+                await self._heard.wait()
+
+    def _say(self, text: str) -> None:
+        self.said.append(text)
+        self._heard.set()
+
+    async def told(self, subject: str, status: Json) -> None:
+        """What the controller of a custom resource would write into its status."""
+        await self.cluster.patch(self.ref(subject), {"status": status}, MERGE_PATCH, subresource="status")
+
     async def scale_by_hand(self, subject: str, replicas: int) -> None:
         await self.cluster.scale(self.ref(subject), replicas)
 
@@ -119,9 +149,7 @@ class EmergencyWorld:
 
     def context(self, plan: Facts, *, excepted: Sequence[str] = ()) -> StepContext:
         run = replace(self.run, excepted=tuple(excepted))
-        return StepContext(
-            run, self.target, self.clients, self.directory, plan, {}, self.said.append, past=self.remember
-        )
+        return StepContext(run, self.target, self.clients, self.directory, plan, {}, self._say, past=self.remember)
 
     async def remember(self, *uses: str) -> list[PastStep]:
         return [entry for entry in self.past if entry.step.uses in uses]
@@ -189,13 +217,18 @@ class EmergencyWorld:
         self.past.insert(0, PastStep(self.run.id, "emergency", self.run.requested_by, record))
 
 
-def autoscaler(namespace: str, subject: str, *, least: int, most: int) -> Json:
+def autoscaler(namespace: str, subject: str, *, least: int, most: int, owner: Json | None = None) -> Json:
+    """``owner`` is the object that made it and sets it back."""
     kind, _, name = subject.partition("/")
     target = {"apiVersion": "apps/v1", "kind": kind, "name": name}
+    meta: Json = {"name": name, "namespace": namespace}
+    if owner is not None:
+        of = {key: owner["metadata"][key] for key in ("name", "uid")}
+        meta["ownerReferences"] = [of | {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "controller": True}]
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": meta,
         "spec": {"scaleTargetRef": target, "minReplicas": least, "maxReplicas": most},
     }
 

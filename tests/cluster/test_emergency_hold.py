@@ -189,8 +189,6 @@ async def test_what_an_argo_rollout_runs_goes_down_with_it(world: EmergencyWorld
     )
     await world.take_down(plan.facts)
     assert await world.replicas("Rollout/aeterna") == [0]
-    await world.restore()
-    assert await world.replicas("Rollout/aeterna", SERVER) == [4, 0]
 
 
 async def test_a_canary_of_flagger_is_suspended_before_its_primary_goes_down(
@@ -223,8 +221,46 @@ async def test_a_database_is_hibernated_only_with_all(world: EmergencyWorld, api
     await world.take_down(plan.facts)
     annotations = (await world.get("Cluster/aeterna-cnpg"))["metadata"]["annotations"]
     assert annotations["cnpg.io/hibernation"] == "on"
+
+
+async def test_a_dragonfly_of_its_operator_is_set_by_its_own_number(
+    world: EmergencyWorld, api: Api, cluster: Cluster
+) -> None:
+    await define(api, cluster, "dragonflies")
+    cache = {"apiVersion": "dragonflydb.io/v1alpha1", "kind": "Dragonfly", "spec": {"replicas": 2, "image": "df"}}
+    await cluster.create(cache | {"metadata": {"name": "aeterna-dragonfly", "namespace": world.namespace}})
+    plan = await world.plan_hold("dragonfly")
+    assert [one["text"] for one in plan.facts["stops"]] == ["Dragonfly aeterna-dragonfly 2 → 0"]
+    assert blockers(plan) == []
+    outcome = await world.take_down(plan.facts)
+    assert (await world.get("Dragonfly/aeterna-dragonfly"))["spec"] == {"replicas": 0, "image": "df"}
+    note = Held.read(await world.note("Dragonfly/aeterna-dragonfly"))
+    assert note is not None
+    assert (note.replicas, note.to) == (2, 0)
+    await world.settle(outcome, patience="1s")
     await world.restore()
-    assert (await world.get("Cluster/aeterna-cnpg"))["metadata"]["annotations"]["cnpg.io/hibernation"] == "off"
+    assert (await world.get("Dragonfly/aeterna-dragonfly"))["spec"] == {"replicas": 2, "image": "df"}
+    assert await world.note("Dragonfly/aeterna-dragonfly") == ""
+
+
+@pytest.mark.parametrize(("component", "to"), [("server", 0), (None, 1)])
+async def test_an_autoscaler_of_keda_is_a_warning_with_the_command_that_pauses_it(
+    world: EmergencyWorld, api: Api, cluster: Cluster, component: str | None, to: int
+) -> None:
+    await define(api, cluster, "scaledobjects")
+    world.usual()
+    scaled = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject"}
+    owner = await cluster.create(scaled | {"metadata": {"name": "by-queue", "namespace": world.namespace}})
+    api.apply(autoscaler(world.namespace, SERVER, least=2, most=10, owner=owner))
+    plan = await world.plan_hold(component)
+    (found,) = [one for one in plan.findings if "KEDA" in one.text]
+    assert found.level is Level.WARNING
+    assert found.text == f"KEDA's ScaledObject/by-queue scales {SERVER} and may bring it back, from zero too."
+    assert found.way_out == (
+        f'Pause it: `kubectl annotate scaledobject by-queue autoscaling.keda.sh/paused-replicas="{to}"`. '
+        "Before the restore take that away again: "
+        "`kubectl annotate scaledobject by-queue autoscaling.keda.sh/paused-replicas-`."
+    )
 
 
 async def test_reconcile_tells_not_started_partly_and_done_by_the_notes(world: EmergencyWorld) -> None:

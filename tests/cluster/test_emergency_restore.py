@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from bot.engine.contract import Level
 from bot.errors import Permanent
-from bot.kube import Cluster
+from bot.kube import Cluster, Json
 from bot.kube.cluster import JSON_PATCH, MERGE_PATCH
 from bot.kube.holding import ANNOTATION, pointer
 from dev.controlplane import Api
-from tests.cluster.emergency_world import EmergencyWorld, cron_job
+from tests.cluster.emergency_world import COMPONENTS, EmergencyWorld, cron_job, define
 from tests.cluster.kube_objects import deployment, stateful_set
 from tests.cluster.runbook_world import blockers, texts, warnings
 
 AGENT, SERVER, OPAL = "Deployment/aeterna-cedar-agent", "Deployment/aeterna", "StatefulSet/aeterna-opal-server"
+DATABASE, ROLLOUT = "Cluster/aeterna-cnpg", "Rollout/aeterna"
 
 
 @pytest.fixture
@@ -187,3 +189,85 @@ async def test_what_is_held_down_stops_an_upgrade_with_a_way_out_and_warns_of_a_
     assert found.bindings != {"held down": "none"}
     await world.restore()
     assert (await world.held_down()).findings == ()
+
+
+# -- what operators bring back -----------------------------------------------------------------------------------
+
+
+async def test_a_woken_database_is_waited_for_before_what_needs_it_comes_back(world: EmergencyWorld) -> None:
+    world.usual()
+    world.install(_database(world))
+    await world.until(DATABASE, lambda seen: _instances(seen) == 2)
+    await world.hold(all=True)
+    await world.until(DATABASE, lambda seen: _instances(seen) == 0)
+    world.said.clear()
+    outcome = await world.restore()
+    assert outcome.summary.startswith("4 workloads back as before (")
+    seen = await world.get(DATABASE)
+    assert (seen["metadata"]["annotations"]["cnpg.io/hibernation"], _instances(seen)) == ("off", 2)
+    told = "\n".join(world.said)
+    waits = f"{DATABASE}: waiting for the operator to wake it"
+    assert told.index(waits) < told.index("2 of 2 workloads ready") < told.index("4 of 4 back; "), told
+    assert await world.note(DATABASE) == ""
+
+
+async def test_a_database_that_does_not_wake_keeps_its_note_and_what_needs_it_stays_down(
+    world: EmergencyWorld,
+) -> None:
+    world.usual()
+    world.components = COMPONENTS | {"server": {"minimum": 1, "needs": ["postgres"]}}
+    world.install(_database(world))
+    await world.until(DATABASE, lambda seen: _instances(seen) == 2)
+    await world.hold(all=True)
+    await world.until(DATABASE, lambda seen: _instances(seen) == 0)
+    asleep = {"metadata": {"annotations": {"throwaway-world/hold": "true"}}}  # its operator does nothing any more
+    await world.cluster.patch(world.ref(DATABASE), asleep, MERGE_PATCH)
+    plan = await world.plan_restore()
+    with pytest.raises(Permanent) as raised:
+        await world.bring_back(plan.facts, deadline="3s")
+    assert f"1 workload did not become ready: {DATABASE}: waiting for the operator to wake it" in raised.value.message
+    assert "Not brought back, for they need it: server." in raised.value.message
+    assert await world.replicas(SERVER, AGENT, OPAL) == [1, 2, 2]
+    assert await world.note(DATABASE)
+    await world.told(DATABASE, {"readyInstances": 2, "conditions": []})
+    await world.restore()
+    assert await world.replicas(SERVER) == [3]
+
+
+async def test_the_pods_of_an_argo_rollout_are_waited_for(world: EmergencyWorld, api: Api, cluster: Cluster) -> None:
+    await define(api, cluster, "rollouts")
+    world.usual()
+    await world.scale_by_hand(SERVER, 0)  # Argo runs its pods
+    refers = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "aeterna", "scaleDown": "onsuccess"}
+    rollout = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "spec": {"replicas": 4, "workloadRef": refers}}
+    api.apply(rollout | {"metadata": {"name": "aeterna", "namespace": world.namespace}})
+    await world.hold("server")
+    plan = await world.plan_restore()
+    with pytest.raises(Permanent, match=f"{ROLLOUT}: waiting for the controller to see the change"):
+        await world.bring_back(plan.facts, deadline="2s")
+    assert await world.replicas(ROLLOUT, SERVER) == [4, 0]
+    assert await world.note(ROLLOUT)
+
+    async def argo() -> None:
+        seen = await world.until(ROLLOUT, lambda one: one["spec"]["replicas"] == 4)
+        observed = {"observedGeneration": str(seen["metadata"]["generation"]), "updatedReplicas": 4}
+        await world.told(ROLLOUT, observed | {"availableReplicas": 2})
+        await world.hears("2 of 4 pods available")
+        await world.told(ROLLOUT, {"availableReplicas": 4, "readyReplicas": 4})
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(argo())
+        outcome = await world.bring_back((await world.plan_restore()).facts)
+    assert outcome.summary.startswith("1 workload back as before")
+    assert await world.note(ROLLOUT) == ""
+
+
+def _database(world: EmergencyWorld) -> Json:
+    spec = {"instances": 2, "storage": {"size": "1Gi"}}
+    meta = {"name": "aeterna-cnpg", "namespace": world.namespace}
+    return {"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": meta, "spec": spec}
+
+
+def _instances(seen: Json) -> int | None:
+    found = (seen.get("status") or {}).get("readyInstances")
+    return None if found is None else int(found)

@@ -48,6 +48,27 @@ def test_a_run_that_changed_something_offers_no_other_run_this_way() -> None:
     assert not [one for one in offers(history(mutates=True)) if one.kind is OfferKind.ASK]
 
 
+def test_a_run_that_changed_something_offers_the_ways_back_that_its_steps_tell_when_it_has_succeeded() -> None:
+    undo = {
+        "runbook": "recover-volumes",
+        "inputs": {"claim": "data-0", "from": "data-0-before-r-1"},
+        "label": "Go back",
+    }
+    step = StepRecord(1, "swap", "volumes.swap", "Swap", StepState.DONE, outcome={"facts": {"undo": [undo]}})
+    verified = StepRecord(2, "verify", "verify.release", "Verify", StepState.DONE, outcome={"facts": {}})
+    run = a_run(RunState.SUCCEEDED, runbook="recover-volumes", mutates=True, steps=(step, verified))
+    assert ways(run) == ["Go back"]
+    wanted = asking(run, f"{run.id}:0")
+    assert wanted is not None
+    assert wanted.inputs == undo["inputs"]
+
+
+def test_a_recovery_of_volumes_that_did_not_come_to_its_end_offers_to_start_what_it_holds() -> None:
+    labels = [one.label for one in offers(failed("recover-volumes", RunState.FAILED, holds=[{"subject": "x"}]))]
+    assert "Restore…" in labels
+    assert "Restore…" not in [one.label for one in offers(failed("recover-volumes", RunState.FAILED, holds=[]))]
+
+
 def failed(runbook: str, state: RunState = RunState.NEEDS_ATTENTION, **facts: Any) -> Any:
     step = StepRecord(1, "rollback", "helm.rollback", "Roll back", StepState.FAILED)
     plan = PlanRecord("d" * 64, (), facts, {})

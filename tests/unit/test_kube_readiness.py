@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from bot.kube.holding import HIBERNATION
 from bot.kube.objects import Json, ObjectRef
-from bot.kube.readiness import state_of
+from bot.kube.readiness import POSTGRES_HEALTHY, state_of
 
 REFS = {
     "Deployment": ObjectRef("apps/v1", "Deployment", "aeterna", "prod"),
@@ -15,6 +16,8 @@ REFS = {
     "DaemonSet": ObjectRef("apps/v1", "DaemonSet", "agent", "prod"),
     "Job": ObjectRef("batch/v1", "Job", "aeterna-migration", "prod"),
     "Pod": ObjectRef("v1", "Pod", "aeterna-test", "prod"),
+    "Rollout": ObjectRef("argoproj.io/v1alpha1", "Rollout", "aeterna", "prod"),
+    "Cluster": ObjectRef("postgresql.cnpg.io/v1", "Cluster", "aeterna-cnpg", "prod"),
 }
 
 
@@ -124,3 +127,67 @@ def test_what_is_missing_or_on_its_way_out_is_progressing() -> None:
 
 def test_a_kind_without_a_rollout_is_ready_when_it_is_there() -> None:
     assert state_of(ObjectRef("v1", "ConfigMap", "aeterna", "prod"), {"metadata": {}}).phase == "ready"
+
+
+@pytest.mark.parametrize(
+    ("status", "phase", "message"),
+    [
+        ({"availableReplicas": 4, "phase": "Paused"}, "ready", "4 of 4 pods ready"),
+        ({"availableReplicas": 4, "phase": "Degraded"}, "ready", "4 of 4 pods ready"),  # aborted: the old version runs
+        ({"availableReplicas": 1}, "progressing", "1 of 4 pods available"),
+        (
+            {"observedGeneration": "1", "availableReplicas": 4},
+            "progressing",
+            "waiting for the controller to see the change",
+        ),
+        ({"observedGeneration": "6d4f9c", "availableReplicas": 4}, "ready", "4 of 4 pods ready"),  # before 1.0 a hash
+        (
+            {"conditions": [{"type": "InvalidSpec", "status": "True", "reason": "InvalidSpec", "message": "no steps"}]},
+            "failed",
+            "InvalidSpec: no steps",
+        ),
+    ],
+)
+def test_an_argo_rollout_is_judged_by_its_available_pods(status: Json, phase: str, message: str) -> None:
+    state = state_of(REFS["Rollout"], _obj({"replicas": 4}, {"observedGeneration": "2", **status}))
+    assert (state.phase, state.message) == (phase, message)
+
+
+@pytest.mark.parametrize(
+    ("hibernation", "status", "phase", "message"),
+    [
+        ("off", {"readyInstances": 2, "phase": POSTGRES_HEALTHY}, "ready", "2 of 2 instances ready"),
+        ("off", {"readyInstances": 1, "phase": POSTGRES_HEALTHY}, "progressing", "1 of 2 instances ready"),
+        (
+            "off",
+            {"readyInstances": 2, "phase": "Failing over"},
+            "progressing",
+            "2 of 2 instances ready: Failing over",
+        ),
+        (
+            "off",
+            {"readyInstances": 2, "phase": POSTGRES_HEALTHY, "conditions": [{"type": HIBERNATION, "status": "True"}]},
+            "progressing",
+            "waiting for the operator to wake it",
+        ),
+        ("on", {"readyInstances": 0}, "ready", "hibernated"),
+        (
+            "off",
+            {"phase": "Cluster is unrecoverable and needs manual intervention"},
+            "failed",
+            "Cluster is unrecoverable and needs manual intervention",
+        ),
+    ],
+)
+def test_a_database_is_judged_by_its_instances_and_its_operators_word(
+    hibernation: str, status: Json, phase: str, message: str
+) -> None:
+    obj = _obj({"instances": 2}, status)
+    obj["metadata"]["annotations"] = {HIBERNATION: hibernation}
+    state = state_of(REFS["Cluster"], obj)
+    assert (state.phase, state.message) == (phase, message)
+
+
+def test_a_cluster_of_another_group_is_only_there() -> None:
+    other = ObjectRef("cluster.x-k8s.io/v1beta1", "Cluster", "prod", "prod")
+    assert state_of(other, _obj({}, {})).message == "is there"

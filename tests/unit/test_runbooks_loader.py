@@ -45,7 +45,7 @@ def library(registry: Registry) -> RunbookLibrary:
 def test_every_shipped_runbook_loads(library: RunbookLibrary) -> None:
     reports = {"changelog", "diff", "history", "status", "verify", "versions"}
     emergencies = {f"emergency-{word}" for word in ("disable", "enable", "externalize", "restore", "scale-down")}
-    others = {"plan", "recover-database", "recover-restart", "rollback", "unlock", "upgrade"}
+    others = {"plan", "recover-database", "recover-restart", "recover-volumes", "rollback", "unlock", "upgrade"}
     assert library.names() == sorted({*reports, *emergencies, *others})
     permissions = {name: library.parse(library.text(name)).permission for name in library.names()}
     assert permissions == {
@@ -54,6 +54,7 @@ def test_every_shipped_runbook_loads(library: RunbookLibrary) -> None:
         "plan": "plan",
         "recover-database": "rollback",
         "recover-restart": "rollback",
+        "recover-volumes": "rollback",
         "rollback": "rollback",
         "unlock": "unlock",
         "upgrade": "upgrade",
@@ -63,7 +64,15 @@ def test_every_shipped_runbook_loads(library: RunbookLibrary) -> None:
 def test_only_emergencies_recovery_upgrade_rollback_and_unlock_change_anything(library: RunbookLibrary) -> None:
     changing = [name for name in library.names() if library.parse(library.text(name)).mutates]
     emergencies = [name for name in library.names() if library.parse(library.text(name)).emergency]
-    assert changing == [*emergencies, "recover-database", "recover-restart", "rollback", "unlock", "upgrade"]
+    assert changing == [
+        *emergencies,
+        "recover-database",
+        "recover-restart",
+        "recover-volumes",
+        "rollback",
+        "unlock",
+        "upgrade",
+    ]
     assert len(emergencies) == 5
 
 
