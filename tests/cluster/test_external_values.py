@@ -47,7 +47,7 @@ class Rendered:
     def __init__(self, helm: Path, chart: Path, values: Mapping[str, Any], directory: Path) -> None:
         file = directory / "values.json"
         file.write_text(json.dumps(values))
-        command = [helm, "template", "aeterna", chart, "--values", file, "--namespace", "test"]
+        command: list[str | Path] = [helm, "template", "aeterna", chart, "--values", file, "--namespace", "test"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         self._objects = {
