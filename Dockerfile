@@ -34,7 +34,7 @@ COPY runbooks/ runbooks/
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheels . \
  && pip --python /opt/aeterna-bot/bin/python install --no-deps --no-index /tmp/wheels/*.whl \
  && /opt/aeterna-bot/bin/aeterna-bot runbooks show \
- && /opt/aeterna-bot/bin/python -c "import bot.app; from bot.kube.session import _configuration_package as read; read()"
+ && /opt/aeterna-bot/bin/python -c "import bot.app, bot.probe.postgres, bot.probe.qdrant, bot.probe.redis; from bot.kube.session import _configuration_package as read; read()"
 
 # --- What is shipped -----------------------------------------------------------------------------------------------------
 FROM python:3.13.15-slim-bookworm@sha256:ed86c82274b3c69b52fb5820f358f0bd7df0b603332063cb5c6e32bd220c3e6e

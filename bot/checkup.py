@@ -45,7 +45,9 @@ _NEEDED = (
     ("patch", "deployments/scale", "apps", "emergencies"),
     ("patch", "statefulsets/scale", "apps", "emergencies"),
     ("patch", "horizontalpodautoscalers", "autoscaling", "emergencies"),
-    ("create", "jobs", "batch", "migration hooks"),
+    ("create", "jobs", "batch", "migration hooks and probes"),
+    ("delete", "jobs", "batch", "migration hooks and probes"),
+    ("get", "pods/log", "", "what hooks, tests and probes say"),
     ("list", "events", "", "the reason when something is stuck"),
 )
 
@@ -55,6 +57,8 @@ _FOR_VOLUMES = (
     ("delete", "persistentvolumeclaims", True),
     ("patch", "persistentvolumes", False),
 )
+
+_NO_PROBE = "no image (probe.image): no database is looked at from inside the cluster, and what needs that is refused"
 
 
 async def check(settings: Settings) -> AsyncIterator[Line]:
@@ -95,6 +99,7 @@ async def _target(slack: SlackClients, target: Target, factory: ClientFactory) -
     if not reached.good:
         return
     yield await _try(f"{target.name}: release", _release(clients, target))
+    yield await _try(f"{target.name}: probe", _said(clients.probes.image or _NO_PROBE))
     lines = await asyncio.gather(
         *(_right(clients, target, verb, resource, group, why) for verb, resource, group, why in _NEEDED)
     )

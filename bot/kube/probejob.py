@@ -95,7 +95,7 @@ class Probes:
     ) -> None:
         self._cluster = cluster
         self._namespace = namespace
-        self._image = image
+        self.image = image
         self._pull_secrets = tuple(pull_secrets)
         self._deadline = deadline
 
@@ -174,7 +174,7 @@ class Probes:
 
     def job(self, spec: ProbeSpec, *, name: str, labels: Mapping[str, str]) -> Json:
         """The Job's manifest. It keeps to PodSecurity's ``restricted``, and has no account in the cluster."""
-        if self._image is None:
+        if self.image is None:
             raise UserMistake(
                 "There is no image to look into the cluster with.",
                 way_out="Set probe.image in the configuration: the image of the bot itself has what it takes.",
@@ -188,7 +188,7 @@ class Probes:
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": 1,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [_container(spec, self._image)],
+            "containers": [_container(spec, self.image)],
         }
         if self._pull_secrets:
             pod["imagePullSecrets"] = [{"name": one} for one in self._pull_secrets]

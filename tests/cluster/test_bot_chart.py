@@ -25,7 +25,9 @@ from bot.kube.capacity import capacity_findings
 from bot.kube.events import events_of
 from bot.kube.loss_reading import find_losses
 from bot.kube.objects import workload_refs
+from bot.kube.probejob import Probes, ProbeSpec
 from bot.kube.workloads import health
+from bot.probe.result import Reason
 from bot.services.cnpg import CloudNativePG
 from bot.services.cnpg_recovery import Recoveries, recovered
 from dev.charts import build, load_versions
@@ -148,6 +150,17 @@ def test_the_bot_loads_what_the_chart_mounts(render: Render, mode: str, tmp_path
     assert loaded.state == Path("/var/lib/aeterna-bot")
     users = RunbookLibrary(shipped_registry(), users=loaded.runbooks)
     assert ("smoke" in users.names()) == (mode == SQLITE)
+
+
+def test_what_looks_at_databases_is_the_bots_own_image_unless_another_is_named(render: Render) -> None:
+    def probe(**more: object) -> Json:
+        return dict(yaml.safe_load(_one(render(SQLITE, **more), "ConfigMap")["data"]["aeterna-bot.yaml"])["probe"])
+
+    (container,) = _one(render(SQLITE), "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert probe() == {"image": container["image"]}
+    kept = {"pull_secrets": ["ghcr"], "deadline": "5m"}
+    assert probe(config__probe=kept) == {"image": container["image"], **kept}
+    assert probe(config__probe={"image": "mirror.example/bot:1"}) == {"image": "mirror.example/bot:1"}
 
 
 def test_a_bot_with_a_kubeconfig_gets_no_rights_in_this_cluster(render: Render) -> None:
@@ -333,6 +346,14 @@ async def test_its_rights_suffice_for_an_emergency_and_the_way_back(
         await world.restore()
         assert await world.replicas(server) == [3]
         assert await cluster.can_i("create", "pods", namespace=namespace, subresource="eviction")  # recover restart
+
+
+async def test_its_rights_suffice_for_a_probe(account: str, control_plane: Running, namespace: str) -> None:
+    async with await Cluster.connect(kubeconfig=control_plane.kubeconfig, context=None, as_user=account) as cluster:
+        probes = Probes(cluster, namespace, image="registry.example/aeterna-bot:1")
+        nowhere = ProbeSpec(kind="redis", host="127.0.0.1", port=9)
+        assert (await probes.run(nowhere, name="probe-r1", labels={})).reason is Reason.NO_ANSWER
+        assert await probes.find("probe-r1") is None
 
 
 async def test_its_rights_suffice_for_what_a_plan_reads_and_the_rest_is_a_choice(

@@ -272,12 +272,12 @@ async def test_a_qdrant_wants_its_key_and_tells_points(
 async def test_after_a_crash_the_same_name_finds_the_same_job(
     probes: Probes, postgres: ProbeSpec, secret: Callable[[str], None], cluster: Cluster, namespace: str
 ) -> None:
+    secret(PASSWORD)
     first = await probes.create(postgres, name="probe-r1-look", labels=LABELS)
     again = await Probes(cluster, namespace, image=IMAGE, deadline=60).create(
         postgres, name="probe-r1-look", labels=LABELS
     )
     assert first["metadata"]["uid"] == again["metadata"]["uid"]
-    secret(PASSWORD)
     running = asyncio.create_task(probes.run(postgres, name="probe-r1-look", labels=LABELS))
     await asyncio.sleep(0)
     running.cancel()

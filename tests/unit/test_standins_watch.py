@@ -67,7 +67,8 @@ async def api(tmp_path: Path) -> AsyncIterator[ApiServer]:
     }
     server.kubeconfig.write_text(yaml.safe_dump(config), encoding="utf-8")
     yield server
-    server.events.put_nowait(None)
+    for _ in ("the table of pods", "the node that runs probes"):
+        server.events.put_nowait(None)
     await runner.cleanup()
 
 
