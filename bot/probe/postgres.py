@@ -78,7 +78,7 @@ async def _connect(asked: Question) -> Connection:
         "hostaddr": found.ip,
         "port": str(found.port),
         "dbname": asked.database,
-        "user": asked.user,
+        "user": asked.user or "postgres",  # libpq would ask who the container runs as, and nobody is called 10001
         "password": asked.password,
         "sslmode": asked.tls,
         "sslrootcert": roots() if asked.tls.startswith("verify") else None,

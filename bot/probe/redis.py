@@ -32,7 +32,7 @@ async def look(asked: Question) -> ProbeResult:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             await reached(asked)
-            return _result(await _info(asked))
+            return result_of(await _info(asked))
     except (TimeoutError, exceptions.TimeoutError) as error:
         raise late(asked) from error
     except exceptions.RedisError as error:
@@ -63,7 +63,8 @@ async def _info(asked: Question) -> dict[str, Any]:
         return dict(await client.info())
 
 
-def _result(info: dict[str, Any]) -> ProbeResult:
+def result_of(info: dict[str, Any]) -> ProbeResult:
+    """What ``INFO`` says, as redis-py reads it."""
     named = next(((product, str(info[key])) for key, product in _PRODUCTS if info.get(key)), ("", ""))
     databases = {name: value for name, value in info.items() if name.startswith("db") and isinstance(value, dict)}
     counts = tuple(Count(name, int(value["keys"])) for name, value in databases.items() if "keys" in value)

@@ -14,6 +14,7 @@ from bot.kube.probejob import Probes, ProbeSpec, SecretKey
 from bot.kube.probewait import end_of, what_holds
 from bot.probe.asking import Question, said
 from bot.probe.postgres import refused
+from bot.probe.redis import result_of
 from bot.probe.result import MARK, Count, Migration, ProbeResult, Reason, emptiness, found_in, line_of
 
 TEXT = st.text(max_size=40)
@@ -129,6 +130,24 @@ def test_whatever_a_server_says_the_password_is_not_in_it(before: str, after: st
     words = said(ASKED, f"{before}{ASKED.password}{after}")
     assert ASKED.password not in words
     assert ASKED.password not in repr(ASKED)
+
+
+@pytest.mark.parametrize(
+    ("info", "product", "version"),
+    [
+        ({"redis_version": "7.4.0", "dragonfly_version": "df-v1.37.0"}, "Dragonfly", "1.37.0"),
+        ({"redis_version": "7.2.4", "valkey_version": "8.1.1"}, "Valkey", "8.1.1"),
+        ({"redis_version": "6.2.5"}, "Redis", "6.2.5"),
+        ({}, "", ""),
+    ],
+)
+def test_what_speaks_the_protocol_of_redis_is_told_by_its_own_name(
+    info: dict[str, object], product: str, version: str
+) -> None:
+    databases = {"db0": {"keys": 2, "expires": 0}, "db3": {"keys": 1, "expires": 0}, "db_size": "no database"}
+    result = result_of({**info, **databases, "used_memory": 4096, "role": "slave"})
+    assert (result.product, result.version) == (product, version)
+    assert (dict(result.rows), result.size, result.read_only) == ({"db0": 2, "db3": 1}, 4096, True)
 
 
 # -- the Job ------------------------------------------------------------------------------------------------------
