@@ -7,7 +7,7 @@ them. A workload of the release that no description names is a component by its 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -192,7 +192,7 @@ def held_of(row: Mapping[str, Any]) -> Held:
 
 def row_of(subject: str, note: Held) -> Json:
     """A note as a row of the journal."""
-    return {"subject": subject, **{key: value for key, value in asdict(note).items() if value is not None}}
+    return {"subject": subject, **note.parts()}
 
 
 async def past_of(past: Past) -> Sequence[PastStep]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -96,9 +96,14 @@ class Held:
     pinned: Autoscaler | None = None
     """The autoscaler as it was, and the bounds that it got; none where it was left alone."""
 
+    def parts(self) -> dict[str, Any]:
+        """What it says, as JSON; what is not there is left out."""
+        bounds = {"hpa": self.hpa and vars(self.hpa), "pinned": self.pinned and vars(self.pinned)}
+        return {key: value for key, value in (vars(self) | bounds).items() if value is not None}
+
     def text(self) -> str:
         """As it stands in the annotation."""
-        return json.dumps({key: value for key, value in asdict(self).items() if value is not None})
+        return json.dumps(self.parts())
 
     @classmethod
     def read(cls, text: str) -> Held | None:

@@ -136,9 +136,9 @@ class Scaler:
         if note.hpa is not None and pinned is not None:
             note = replace(note, pinned=pinned)
         way = seen.kind.way
-        operations = change(way, to)
-        if note.text() != seen.note:
-            operations = [_write_note(seen, note), *operations]
+        operations, text = change(way, to), note.text()
+        if text != seen.note:
+            operations = [_write_note(seen, text), *operations]
         if operations:
             await self._patch(seen.ref, [*_as_seen(seen), *operations])
         if hpa is not None and pinned is not None:
@@ -279,10 +279,10 @@ def _version(version: str) -> Json:
     return {"op": "test", "path": "/metadata/resourceVersion", "value": version}
 
 
-def _write_note(seen: Workload, note: Held) -> Json:
+def _write_note(seen: Workload, text: str) -> Json:
     if not seen.annotated:
-        return {"op": "add", "path": "/metadata/annotations", "value": {ANNOTATION: note.text()}}
-    return {"op": "add", "path": pointer(ANNOTATION), "value": note.text()}
+        return {"op": "add", "path": "/metadata/annotations", "value": {ANNOTATION: text}}
+    return {"op": "add", "path": pointer(ANNOTATION), "value": text}
 
 
 def _disown(obj: Json) -> list[Json]:

@@ -18,6 +18,7 @@ from bot.engine.contract import CheckResult, Facts, Outcome, PlanContext, Reconc
 from bot.helm.releases import ReleaseStore
 from bot.kube import Cluster, Json, ObjectRef
 from bot.kube.cluster import MERGE_PATCH
+from bot.kube.failures import UnknownKind
 from bot.kube.holding import ANNOTATION, KINDS
 from bot.kube.objects import annotations_of
 from bot.settings import Target
@@ -254,4 +255,16 @@ async def define(api: Api, cluster: Cluster, name: str) -> None:
         async for event in events:
             conditions = (event.object.get("status") or {}).get("conditions") or []
             if any(one["type"] == "Established" and one["status"] == "True" for one in conditions):
-                return
+                break
+    version = f"{document['spec']['group']}/{document['spec']['versions'][0]['name']}"
+    async with asyncio.timeout(30):
+        while not await _served(cluster, version, document["spec"]["names"]["kind"]):
+            await asyncio.sleep(0.05)  # discovery follows a little later, and nothing tells when
+
+
+async def _served(cluster: Cluster, api_version: str, kind: str) -> bool:
+    try:
+        await cluster.discovery.resource(api_version, kind)
+    except UnknownKind:
+        return False
+    return True
