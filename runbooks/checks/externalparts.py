@@ -17,8 +17,8 @@ from runbooks.external import SERVICES, TITLES, Endpoint, Service
 from runbooks.reading import Reader
 from runbooks.text import when
 
-COMPARE = "external.compare"
-"""The step kind whose past says what was tested."""
+LOOKED = ("external.compare", "database.check")
+"""The step kinds whose past says what was tested: a service outside, a database that was restored beside the old one."""
 Tested = tuple[str, str, Mapping[str, Any]]
 """The run, when, and the step's facts."""
 
@@ -80,7 +80,7 @@ def _switched(release: StoredRelease, service: Service, to: Endpoint | None, tes
 
 async def _tested(context: PlanContext, to: Endpoint) -> Tested | None:
     """The newest test of this very place."""
-    for one in await context.past(COMPARE):
+    for one in await context.past(*LOOKED):
         outcome = one.step.outcome or {}
         facts = outcome.get("facts") or {}
         there = facts.get("endpoint")

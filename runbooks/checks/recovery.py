@@ -50,8 +50,8 @@ class DatabaseRecovery:
             files = (_table(seen),)
             facts = await offered(context, seen, None)
             choice = await choose(context, seen)
-            facts = await offered(context, seen, choice)
             name = await _free_name(Recoveries(context.clients.cluster, context.target.namespace), seen)
+            facts = await offered(context, seen, choice, into=name)
             body = recovered(seen.cluster, name, backup=choice.backup, at=choice.at)
             await _rehearse(context, body)
         except Blocked as blocked:

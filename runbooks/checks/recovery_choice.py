@@ -133,8 +133,11 @@ def asked(context: PlanContext) -> dict[str, str]:
     return {name: str(given.get(name) or "") for name in ("backup", "to")}
 
 
-async def offered(context: PlanContext, seen: Seen, taken: Choice | None) -> Json:
-    """The facts by which the card lists what can be restored, with a button for each backup that is not taken."""
+async def offered(context: PlanContext, seen: Seen, taken: Choice | None, *, into: str = "") -> Json:
+    """The facts by which the card lists what can be restored, with a button for each backup that is not taken.
+
+    ``into`` is the new Cluster's name, once there is one.
+    """
     choices = []
     back = {"to": ""} if asked(context)["to"] else {}
     for one, why in await preferred(context, seen):
@@ -142,7 +145,8 @@ async def offered(context: PlanContext, seen: Seen, taken: Choice | None) -> Jso
         is_taken = taken is not None and taken.backup is not None and taken.backup.name == one.name
         values = {"backup": one.name, **back}
         choices.append({"label": f"Take {one.name}", "text": text, "values": values, "taken": is_taken})
-    return {"choices_of": f"What can be restored of {seen.name}", "choices": choices, "choices_note": _window(seen)}
+    heading = f"What can be restored of {seen.name}" + (f" into the new Cluster {into}" if into else "")
+    return {"choices_of": heading, "choices": choices, "choices_note": _window(seen)}
 
 
 def _window(seen: Seen) -> str:

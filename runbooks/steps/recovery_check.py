@@ -20,7 +20,8 @@ from bot.probe.result import ProbeResult
 from bot.services.cnpg import health_of
 from bot.services.cnpg_recovery import application_of
 from runbooks.databases import PORT
-from runbooks.restored import Verdict, judged
+from runbooks.external import Endpoint
+from runbooks.restored import Judged, Verdict, judged
 from runbooks.steps.backup import RUN_LABEL
 from runbooks.steps.common import Params, ReadingStep
 from runbooks.steps.recovery import cluster_named, readiness, reasons, standing
@@ -77,10 +78,11 @@ class DatabaseCheck(ReadingStep):
         told = Evidence(f"{name} beside {old}", "\n".join(found.lines) or "No tables.")
         if found.verdict is Verdict.BAD:
             raise Permanent(f"{state} {' '.join(found.said)}", way_out=_other(context, name), evidence=(told,))
+        facts = {**_tested(planned, name, found), "migration": _version(new.result), "away": before.result is None}
         alone = f" {old} could not be looked at to compare: {before.why}" if before.result is None else ""
         return Outcome(
             f"{state} {' '.join(found.said)}{alone} Nothing uses it yet.",
-            facts={"cluster": name, "migration": _version(new.result)},
+            facts=facts,
             evidence=(told, *how),
             warning=found.verdict is not Verdict.SAME or before.result is None,
         )
@@ -127,6 +129,14 @@ async def _probe(context: StepContext, cluster: Json, planned: Mapping[str, Any]
     )
     labels = {RUN_LABEL: context.run.id}
     return await context.clients.probes.run(spec, name=f"probe-{context.run.id}-{which}", labels=labels)
+
+
+def _tested(planned: Mapping[str, Any], name: str, found: Judged) -> Facts:
+    """For the plan of the upgrade that switches over: what was looked at, and what was found."""
+    place = Endpoint("postgres", f"{name}-rw", PORT, str(planned["database"]), str(planned["owner"]))
+    told, *differs = found.said
+    warnings = differs if found.verdict is Verdict.DIFFERS else []
+    return {"cluster": name, "endpoint": place.as_facts(), "said": told.rstrip("."), "warnings": warnings}
 
 
 def _sentence(error: BotError) -> str:

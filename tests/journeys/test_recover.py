@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from bot.engine.offers import RECOVERIES
@@ -148,3 +153,154 @@ async def test_a_failed_rollback_is_left_by_the_button_that_recovers_and_whoever
     ended = await world.card("❌ *Failed*", "Stopped here by <@U0ALICE>", ts=rollback.ts)
     assert ended.buttons == ["Plan again", *RECOVERIES.values(), *EMERGENCIES]
     assert restart.buttons == ["Approve", "Reject"]
+
+
+# -- the database -----------------------------------------------------------------------------------------------
+
+OLD = "aeterna-cnpg"
+CNPG = "postgresql.cnpg.io/v1"
+
+
+@pytest.fixture
+def contents(postgresql_database: str) -> str:
+    """A real database with migrations and rows, for what is behind both Clusters; its name."""
+    plain = postgresql_database.replace("postgresql+psycopg://", "postgresql://")
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE _aeterna_migrations (version int, name text, checksum text, applied_at timestamptz)"
+        )
+        connection.execute("INSERT INTO _aeterna_migrations VALUES (17, 'quota', '', now())")
+        connection.execute("CREATE TABLE memories AS SELECT generate_series(1, 5) AS id")
+    return plain.partition("@")[2]
+
+
+def bringing_its_database(contents: str) -> dict[str, Any]:
+    owned = {"database": contents.rpartition("/")[2], "owner": "postgres"}
+    cluster = {"bootstrap": {"initdb": owned}, "pgvector": {"enabled": False}}
+    return {**light_values(), "postgresql": {"bundled": True, "cloudnativepg": cluster}}
+
+
+async def apply(world: Journey, kind: str, name: str, version: str = "v1", **content: Any) -> None:
+    document = {
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": world.namespace},
+        **content,
+    }
+    await asyncio.to_thread(world.api.apply, document)
+
+
+async def services(world: Journey, contents: str, *names: str) -> None:
+    """Where the Services of these Clusters lead: to the database, whether they are there yet or not."""
+    server = contents.partition("/")[0]
+    hosts = "".join(f"{name}-rw.{world.namespace}.svc:5432 {server}\n" for name in names)
+    await apply(world, "ConfigMap", "standin-hosts", data={"hosts": hosts})
+
+
+@contextlib.asynccontextmanager
+async def operator_of_secrets(world: Journey) -> AsyncIterator[None]:
+    """What CloudNativePG does for each Cluster: a Secret with the owner's password."""
+
+    async def make() -> None:
+        async with aclosing(world.cluster.watch(CNPG, "Cluster", world.namespace)) as events:
+            async for event in events:
+                if event.type == "ADDED":
+                    data = {"username": "postgres", "password": "none-needed"}
+                    name = f"{event.object['metadata']['name']}-app"
+                    await apply(world, "Secret", name, type="kubernetes.io/basic-auth", stringData=data)
+
+    making = asyncio.create_task(make())
+    try:
+        yield
+    finally:
+        making.cancel()
+        await asyncio.wait({making})
+
+
+async def completed(world: Journey, backup: str) -> None:
+    async with asyncio.timeout(30), aclosing(world.cluster.watch(CNPG, "Backup", world.namespace)) as events:
+        async for event in events:
+            named = event.object and event.object["metadata"].get("name") == backup
+            if named and (event.object.get("status") or {}).get("phase") == "completed":
+                return
+
+
+async def clusters(world: Journey) -> dict[str, dict[str, Any]]:
+    found = await world.cluster.list(CNPG, "Cluster", world.namespace)
+    return {str(one["metadata"]["name"]): one for one in found}
+
+
+async def test_a_database_is_chosen_restored_checked_and_switched_over_to_while_the_old_one_stays(
+    start: Start, contents: str
+) -> None:
+    world = await start(values=bringing_its_database(contents), target={"database": {"kind": "cnpg"}})
+    async with operator_of_secrets(world):
+        await _restored_and_switched_over_to(world, contents)
+
+
+async def _restored_and_switched_over_to(world: Journey, contents: str) -> None:
+    new = f"{OLD}-r{datetime.now(UTC):%Y%m%d}"
+    await services(world, contents, OLD, new)
+    upgrade = await world.under_way("upgrade 0.2.1")
+    await world.card("✅ *Done*", ts=upgrade.ts)
+    ours = f"aeterna-bot-{world.run_id(upgrade)}"
+    await apply(world, "Backup", "nightly", CNPG, spec={"cluster": {"name": OLD}})
+    await completed(world, "nightly")
+
+    await world.ask("recover database —to yesterday")
+    blocked = await world.card("⛔ *Cannot go ahead*", "`yesterday` is not a time that I can read.")
+    assert blocked.buttons == [f"Take {ours}", "Take nightly", "Plan again"]
+    await world.ask("recover database")
+    heading = f"*What can be restored of {OLD} into the new Cluster {new}*"
+    card = await world.card("✋ *Ready for approval*", heading)
+    text = everything(card)
+    first, second = text.index(f"▶️ `{ours}` of "), text.index("▫️ `nightly` of ")
+    assert first < second, "our own backup of before the upgrade comes first"
+    assert f"I made it for run {world.run_id(upgrade)} (`upgrade`), before that changed anything" in text
+    assert "No WAL is archived: only the moments of these backups, nothing between them." in text
+    assert "The schema of " in text
+    assert (
+        "is that of 0.2.0. Migrations only go forward: with 0.2.1, the release's migration Job does them again" in text
+    )
+    assert "To stay on 0.2.0, `rollback` to revision 1 first, and ask for this again then." in text
+    assert card.buttons == ["Take nightly", "Approve", "Reject"]
+
+    await world.press(card, "Take nightly")
+    card = await world.card("✋ *Ready for approval*", "▶️ `nightly`", ts=card.ts)
+    assert card.buttons == [f"Take {ours}", "Approve", "Reject"]
+    await world.press(card, "Approve")
+    await world.private(ALICE, "You asked for this run, so somebody else has to approve it.")
+    assert list(await clusters(world)) == [OLD], "nothing is done before the approval"
+    await world.approve(card)
+    done = await world.card("✅ *Done*", f"Cluster {new}: 1 of 1 instance ready", "Nothing uses it yet.", ts=card.ts)
+    assert f"newest migration 17 (quota), 2 tables with 6 rows. Its rows are those of {OLD}" in everything(done)
+    assert (await clusters(world))[new]["spec"]["bootstrap"]["recovery"]["backup"] == {"name": "nightly"}
+    assert done.buttons == ["Switch over"]
+
+    await world.press(done, "Switch over")
+    switch = await world.card("Upgrade prod", "*Ready for approval*", f"`postgresql.external.host` = `{new}-rw`")
+    assert f"Run {world.run_id(card)} tested it " in await world.file(switch, "plan.json")
+    assert f"Cluster/{OLD} would be deleted" not in everything(switch)
+    await world.approve(switch)
+    await world.card("✅ *Done*", "Healthy: ", ts=switch.ts)
+    assert await world.statuses() == ["0.2.0 superseded", "0.2.1 superseded", "0.2.1 deployed"]
+    assert f"{new}-rw" in await world.helm("get", "manifest", "aeterna")
+    assert sorted(await clusters(world)) == [OLD, new]
+
+
+async def test_a_restore_that_is_cancelled_while_the_new_cluster_comes_up_says_what_is_there(
+    start: Start, contents: str
+) -> None:
+    world = await start(values=bringing_its_database(contents), target={"database": {"kind": "cnpg"}})
+    await apply(world, "Backup", "nightly-unreadable", CNPG, spec={"cluster": {"name": OLD}})
+    await completed(world, "nightly-unreadable")
+    card = await world.under_way("recover database")
+    await world.card("Setting up primary", ts=card.ts)
+    await world.press(card, "Cancel")
+    cancelled = await world.card(
+        "⏹️ *Cancelled*", "It goes on by itself; delete it if nobody wants it any more.", ts=card.ts
+    )
+    assert cancelled.buttons == ["Plan again"]
+    assert len(await clusters(world)) == 2
+    await world.ask("locks")
+    await world.private(ALICE, "*prod* is free")
