@@ -69,11 +69,11 @@ async def _pod(cluster: Cluster, job: Json, container: str, seen: _Seen) -> Ende
     mine = f"batch.kubernetes.io/controller-uid={uid_of(job)}"
     async with aclosing(cluster.watch("v1", "Pod", _namespace(job), mine)) as changes:
         async for change in changes:
-            if change.type in ("ADDED", "MODIFIED") and (ended := end_of(change.object, container)) is not None:
+            if change.type not in ("ADDED", "MODIFIED") or is_going(change.object):
+                continue  # killed, at its deadline or by hand: the Job knows which
+            if (ended := end_of(change.object, container)) is not None:
                 return ended
-            if change.type != "SYNCED":
-                gone = change.type == "DELETED"
-                seen.why = "its pod was deleted" if gone else what_holds(change.object, container)
+            seen.why = what_holds(change.object, container)
     raise NotFound("The pods of the probe cannot be watched any more.")
 
 
@@ -92,7 +92,7 @@ async def _job(cluster: Cluster, job: Json, seen: _Seen) -> Ended:
                 seconds = change.object["spec"]["activeDeadlineSeconds"]
                 return Ended("deadline", f"it was not over after {seconds} s, for {seen.why}")
             if is_true(failed) or is_true(condition_of(change.object, "Complete")):
-                return Ended("gone", seen.why)
+                return Ended("gone", f"its pod was taken away before it ended (last seen: {seen.why})")
     raise NotFound("The probe's Job cannot be watched any more.")
 
 
@@ -112,7 +112,7 @@ async def _not_created(cluster: Cluster, job: Json, seen: _Seen) -> Ended:
 
 
 def end_of(pod: Json, container: str) -> Ended | None:
-    """What the pod's status says of the end; None while it may still come."""
+    """What the pod's status says of the end, if it is not being deleted; None while it may still come."""
     name, status, state = name_of(pod), pod.get("status") or {}, _state(pod, container)
     if (ended := state.get("terminated")) is not None:
         about = ", ".join(str(ended[key]) for key in ("reason", "message") if ended.get(key))
@@ -141,6 +141,11 @@ def what_holds(pod: Json, container: str) -> str:
     waiting = state.get("waiting") or {}
     said = ": ".join(str(waiting[key]) for key in ("reason", "message") if waiting.get(key))
     return f"its container has not started ({said.rstrip('.') or 'no reason given'})"
+
+
+def is_going(pod: Json) -> bool:
+    """Whether it is being deleted."""
+    return "deletionTimestamp" in (pod.get("metadata") or {})
 
 
 def _state(pod: Json, container: str) -> Json:

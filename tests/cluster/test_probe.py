@@ -330,6 +330,22 @@ async def test_a_probe_that_does_not_end_in_time_is_ended(
 _WRONG: dict[str, Any] = {"port": "many"}
 
 
+async def test_a_pod_that_somebody_deletes_is_told_as_such(
+    cluster: Cluster, api: Api, namespace: str, postgres: ProbeSpec, silent: int
+) -> None:
+    probes = Probes(cluster, namespace, image=IMAGE, deadline=60)
+    asked = replace(postgres, port=silent, secret=None)
+    looking = asyncio.create_task(probes.run(asked, name="probe-r1-look", labels=LABELS))
+    async with asyncio.timeout(30), aclosing(cluster.watch("v1", "Pod", namespace)) as changes:
+        async for change in changes:
+            if (change.object.get("status") or {}).get("phase") == "Running":
+                break
+    api.delete(change.object)
+    with pytest.raises(ProbeNotDone, match="taken away before it ended") as failure:
+        await looking
+    assert failure.value.why == "gone"
+
+
 async def test_a_pod_that_says_nothing_is_shown(cluster: Cluster, namespace: str, postgres: ProbeSpec) -> None:
     """An image of another version, for example: here a port that no version takes."""
     probes = Probes(cluster, namespace, image=IMAGE, deadline=60)
