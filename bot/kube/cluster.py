@@ -102,11 +102,12 @@ class Cluster:
         field_selector: str = "",
         *,
         metadata_only: bool = False,
+        managers: bool = False,
     ) -> Objects:
         """Every matching object, page by page; all namespaces without ``namespace``.
 
-        Their managed fields are left out. With ``metadata_only`` they have no spec, status or data either: much less to
-        send and to hold.
+        Without ``managers`` their managed fields are left out. With ``metadata_only`` they have no spec, status or data
+        either: much less to send and to hold.
         """
         resource = await self.discovery.resource(api_version, kind)
         items, _ = await list_all(
@@ -116,7 +117,8 @@ class Cluster:
             _selectors(label_selector, field_selector),
             accept=METADATA.format("List") if metadata_only else "application/json",
         )
-        return [unmanaged(item) | {"apiVersion": api_version, "kind": kind} for item in items]
+        kept = items if managers else map(unmanaged, items)
+        return [item | {"apiVersion": api_version, "kind": kind} for item in kept]
 
     async def create(
         self,

@@ -54,13 +54,15 @@ async def look(
     *,
     what: str = "",
     metadata_only: bool = False,
+    managers: bool = False,
 ) -> Looked:
     """List a kind. One that the cluster does not serve has no objects; a refusal and the like become ``unseen``.
 
+    Without ``managers`` the managed fields are left out.
     Raises Temporary: a server that is away is one cause for everything, and told once by who asked.
     """
     try:
-        found = await cluster.list(api_version, kind, namespace, metadata_only=metadata_only)
+        found = await cluster.list(api_version, kind, namespace, metadata_only=metadata_only, managers=managers)
     except UnknownKind:
         return Looked()
     except Temporary:

@@ -6,6 +6,8 @@ channels, for people who have the permission. What only the asking person sees m
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Protocol
 
@@ -23,21 +25,28 @@ class Names(Protocol):
 
 
 class ChannelNames:
-    """Names of channels by id; a name hardly changes, so it is remembered until the end."""
+    """Names of channels by id, asked for anew after ``ttl`` seconds: a name may say that one person is enough there.
 
-    def __init__(self, client: AsyncWebClient) -> None:
+    What Slack does not tell now is as it was, so that its bad day holds up no emergency.
+    """
+
+    def __init__(self, client: AsyncWebClient, *, ttl: float = 300.0, clock: Callable[[], float] | None = None) -> None:
         self._client = client
-        self._names: dict[str, str] = {}
+        self._ttl = ttl
+        self._clock = clock or (lambda: asyncio.get_running_loop().time())
+        self._names: dict[str, tuple[str, float]] = {}
 
     async def name(self, channel: str) -> str | None:
-        """The name; None when Slack does not tell it (a private channel without the bot, a direct message)."""
-        if channel not in self._names:
+        """The name; None when Slack never told it (a private channel without the bot, a direct message)."""
+        known, until = self._names.get(channel, ("", 0.0))
+        if until <= self._clock():
             try:
                 answer = await call("conversations.info", self._client.conversations_info(channel=channel))
             except (SlackRefused, Temporary):
-                return None
-            self._names[channel] = str((answer.get("channel") or {}).get("name") or "")
-        return self._names[channel] or None
+                return known or None
+            known = str((answer.get("channel") or {}).get("name") or "")
+            self._names[channel] = known, self._clock() + self._ttl
+        return known or None
 
 
 class Channels:

@@ -37,7 +37,7 @@ async def configuration(cluster: Cluster, way: WayBack, before: Sequence[Json], 
         return Stays()
     now, namespace = _used(before), way.current.namespace
     secrets, maps = await asyncio.gather(
-        *(look(cluster, "v1", kind, namespace, metadata_only=True) for kind in ("Secret", "ConfigMap"))
+        *(look(cluster, "v1", kind, namespace, metadata_only=True, managers=True) for kind in ("Secret", "ConfigMap"))
     )
     live = {(str(one.get("kind")), name_of(one)): one for one in (*secrets.items, *maps.items)}
     findings, rows, same = list(told((*secrets.unseen, *maps.unseen))), [], []

@@ -195,7 +195,7 @@ async def test_a_pod_that_does_not_go_is_named_and_holds_nothing_up(world: Emerg
     assert said[1].startswith("aeterna-opal-server-1 of StatefulSet/aeterna-opal-server has been ending on ")
     assert said[1].endswith(", waiting for test/stuck.")
     api.call("PATCH", path, {"metadata": {"finalizers": None}}, MERGE_PATCH)
-    assert (await world.settle(outcome)).summary == "All pods gone."
+    assert (await world.settle(outcome)).summary == "All pods that had to go are gone."
     managers = {
         entry["manager"] for entry in (await world.get(OPAL))["metadata"]["managedFields"] if entry.get("subresource")
     }

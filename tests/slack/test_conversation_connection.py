@@ -96,6 +96,21 @@ async def test_channel_names_are_asked_once(slack: SlackWorkspace, tmp_path: Pat
         assert sum(call.method == "conversations.info" for call in slack.calls) == 2
 
 
+async def test_a_channels_name_is_asked_again_after_a_while_and_kept_when_slack_does_not_tell(
+    slack: SlackWorkspace, tmp_path: Path
+) -> None:
+    now = 0.0
+    async with slack_clients(settings_for(slack, tmp_path)) as clients:
+        names = ChannelNames(clients.web, ttl=300, clock=lambda: now)
+        for moment, asked in ((0.0, 1), (299.0, 1), (301.0, 2)):
+            now = moment
+            assert await names.name("C0INC42") == "inc-42"
+            assert sum(call.method == "conversations.info" for call in slack.calls) == asked
+        now = 700.0
+        slack.faults.add("ratelimited", "conversations.info", times=3, retry_after=1)
+        assert await names.name("C0INC42") == "inc-42", "Slack's bad day holds up no emergency"
+
+
 async def test_an_answer_to_an_expired_url_is_given_up_at_once(slack: SlackWorkspace, tmp_path: Path) -> None:
     async with slack_clients(settings_for(slack, tmp_path)) as clients:
         assert not await Responder(clients.session).answer(f"{slack.url}/hooks/none", SlackMessage("late"))
