@@ -21,7 +21,7 @@ import aiohttp
 
 from dev.botprocess import BotProcess
 from dev.scenes import ASKED, loss
-from dev.stage import Stage
+from dev.stage import INCIDENT, Stage
 from dev.world import World
 
 _FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
@@ -67,7 +67,7 @@ class Browser:
                 async with aiohttp.ClientSession() as session, asyncio.timeout(600):
                     socket = await session.ws_connect(await _address(process, session, url), max_msg_size=0)
                     browser = cls(socket)
-                    await browser.until(_OPEN.replace("NAME", json.dumps(channel)))
+                    await browser.open(channel)
                     yield browser
             finally:
                 process.kill()
@@ -89,6 +89,10 @@ class Browser:
                 if found := answer["result"].get("value"):
                     return found
                 await asyncio.sleep(0.2)
+
+    async def open(self, channel: str) -> None:
+        """Turns to another channel."""
+        await self.until(_OPEN.replace("NAME", json.dumps(channel)))
 
     async def hold_a_phone(self) -> None:
         """From now on the page is as wide as a phone."""
@@ -118,7 +122,7 @@ async def _address(process: asyncio.subprocess.Process, session: aiohttp.ClientS
 
 
 async def take(folder: Path) -> None:
-    """A plan with breaking changes, the proven release, and on a phone a plan that would delete the database."""
+    """A plan with breaking changes, the proven release; on a phone a plan that would delete the database, and an emergency."""
     async with (
         World.running() as world,
         BotProcess.running(environment=world.environment(), directory=world.directory),
@@ -137,6 +141,13 @@ async def take(folder: Path) -> None:
         await browser.hold_a_phone()
         await loss(stage)
         await browser.take(folder / "card-blocked-phone.png", text="would be deleted")
+        await browser.open(INCIDENT)
+        night = Stage(world, INCIDENT)
+        await night.types("carol", "emergency scale-down --target prod")
+        await night.confirms("carol")
+        await night.card("Scale down prod", "✅ *Done*", what="everything at its minimum")
+        await browser.until("!document.querySelector('.modal')")
+        await browser.take(folder / "card-incident-phone.png", text="Taken down")
 
 
 if __name__ == "__main__":
