@@ -32,7 +32,7 @@ from runbooks.checks.version import ChartVersionCheck
 from runbooks.checks.versions import ApiVersions
 from runbooks.checks.volumes import VolumesRecovery
 from runbooks.steps.backup import PostgresBackup, QdrantSnapshot
-from runbooks.steps.components import ComponentsHold, ComponentsRestore, ComponentsSettle
+from runbooks.steps.components import ComponentsHold, ComponentsSettle
 from runbooks.steps.differences import ChangelogReport, DiffReport
 from runbooks.steps.external import ExternalCompare, ExternalKeep, ExternalPresent, ExternalTest
 from runbooks.steps.history import HistoryReport
@@ -41,6 +41,7 @@ from runbooks.steps.recovery import DatabaseRestore
 from runbooks.steps.recovery_check import DatabaseCheck
 from runbooks.steps.reports import StatusReport, VersionsReport
 from runbooks.steps.restart import ComponentsRestart
+from runbooks.steps.restore import ComponentsRestore
 from runbooks.steps.rollback import HelmRollback
 from runbooks.steps.rollout import RolloutWatch
 from runbooks.steps.tests import HelmTest

@@ -27,7 +27,8 @@ from dev.controlplane import Api
 from runbooks.checks.components import HoldPlan
 from runbooks.checks.held import HeldDown, RestorePlan
 from runbooks.steps.common import Params
-from runbooks.steps.components import ComponentsHold, ComponentsRestore, ComponentsSettle, RestoreParams, SettleParams
+from runbooks.steps.components import ComponentsHold, ComponentsSettle, SettleParams
+from runbooks.steps.restore import ComponentsRestore, RestoreParams
 from tests.cluster.kube_objects import deployment, stateful_set
 
 RELEASE = "aeterna"
@@ -258,8 +259,8 @@ async def define(api: Api, cluster: Cluster, name: str) -> None:
                 break
     version = f"{document['spec']['group']}/{document['spec']['versions'][0]['name']}"
     async with asyncio.timeout(30):
-        while not await _served(cluster, version, document["spec"]["names"]["kind"]):
-            await asyncio.sleep(0.05)  # discovery follows a little later, and nothing tells when
+        while not await _served(cluster, version, document["spec"]["names"]["kind"]):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # discovery follows a little later and has no event
 
 
 async def _served(cluster: Cluster, api_version: str, kind: str) -> bool:
