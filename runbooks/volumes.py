@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.engine.contract import PlanContext, StepContext
+from bot.kube.holding import workload_of
 from bot.kube.holdings import ordinal
 from bot.kube.objects import Json, ObjectRef, condition_of, controller_of, is_true, moment, name_of, ref_of, uid_of
 from bot.kube.snapshots import Snapshot, Storage, claimed_by, kept_for, read_storage
@@ -21,7 +22,7 @@ OPERATED = ("Cluster", "Dragonfly")
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the release. ``obj`` is None for one that a StatefulSet would have and that is not there.
+    """A claim of the release. ``obj`` is None for one that a StatefulSet would make and that is not there.
 
     ``owner`` is the StatefulSet whose claim it is by its name, ``template`` that one's own; ``whose`` says it for people.
     """
@@ -134,9 +135,13 @@ def _claims(
 
 def _of_set(owner: Json, storage: Storage, released: set[str], namespace: str) -> dict[str, Claim]:
     ref, spec = ref_of(owner, namespace), owner.get("spec") or {}
+    held = workload_of(owner).held
+    pods = max(
+        int(spec.get("replicas") or 0), held.replicas if held else 0, 1
+    )  # at zero it has the claim of its first all the same
     found = {}
     for template in spec.get("volumeClaimTemplates") or []:
-        wanted = {f"{name_of(template)}-{ref.name}-{number}" for number in range(int(spec.get("replicas") or 0))}
+        wanted = {f"{name_of(template)}-{ref.name}-{number}" for number in range(pods)}
         there = {name for name in {*storage.claims, *released} if _is_of(name, ref, template)}
         for name in wanted | there:
             claim = _claim(name, storage, str(ref))

@@ -371,7 +371,7 @@ def _shown(volumes: Volumes) -> Iterable[Finding]:
 
 def _said(volumes: Volumes, claim: Claim) -> str:
     if claim.obj is None:
-        return f"not there, though {claim.whose} wants it"
+        return f"not there ({claim.whose} makes it when it starts)"
     volume = volumes.storage.volume_of(claim.obj) or {}
     policy = str((volume.get("spec") or {}).get("persistentVolumeReclaimPolicy") or "unknown")
     return f"{claim.phase}, {claim.size}, class {claim.storage_class or 'none'}, reclaim policy {policy}"
