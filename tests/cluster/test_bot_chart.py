@@ -36,6 +36,7 @@ from dev.controlplane.api import object_path
 from runbooks.library import RunbookLibrary
 from runbooks.registry import shipped_registry
 from tests.cluster.emergency_world import EmergencyWorld, autoscaler, cron_job, define
+from tests.cluster.volume_world import CLAIM, VolumeWorld
 
 Json = dict[str, Any]
 CHART = Path(__file__).parents[2] / "helm" / "aeterna-bot"
@@ -381,6 +382,27 @@ async def test_its_rights_suffice_for_what_a_plan_reads_and_the_rest_is_a_choice
             api.apply(_one(_placed(asked, namespace), kind))
         assert await unseen() == set()
         assert await cluster.can_i("get", "persistentvolumes", "", "")
+
+
+async def test_its_rights_suffice_to_recover_a_volume_where_they_were_given_and_else_it_says_which_is_missing(
+    render: Render, api: Api, account: str, control_plane: Running, namespace: str, tmp_path: Path
+) -> None:
+    async with (
+        await Cluster.connect(kubeconfig=control_plane.kubeconfig, context=None) as administrator,
+        await Cluster.connect(kubeconfig=control_plane.kubeconfig, context=None, as_user=account) as cluster,
+    ):
+        there = VolumeWorld(cluster=administrator, api=api, namespace=namespace, directory=tmp_path)
+        old = await there.stored()
+        await there.snapshot("nightly")
+        world = VolumeWorld(cluster=cluster, api=api, namespace=namespace, directory=tmp_path)
+        shown = await world.plan(CLAIM)
+        assert [one.code for one in shown.findings if one.level is Level.BLOCKER] == ["rbac"]
+        asked = render(SQLITE, namespace=namespace, config__targets=_targets(namespace), rbac__volumes=True)
+        for kind in ("Role", "ClusterRole", "ClusterRoleBinding"):
+            api.apply(_one(_placed(asked, namespace), kind))
+        await world.play((await world.plan(CLAIM)).facts)
+        assert (await there.claim(f"{CLAIM}-before-{world.run.id}"))["spec"]["volumeName"] == old
+        assert not await cluster.can_i("delete", "persistentvolumes")
 
 
 async def test_a_chart_with_a_role_of_more_rights_than_the_bot_has_is_refused_by_the_api_server(

@@ -188,6 +188,16 @@ async def test_a_store_that_an_operator_runs_is_left_to_it(world: VolumeWorld) -
     assert (code, "its operator would start it again at once" in text) == ("volumes.owner", True)
 
 
+async def test_a_claim_of_a_database_leads_to_the_command_that_restores_that(world: VolumeWorld, api: Api) -> None:
+    meta: Json = {"name": "aeterna-cnpg", "namespace": world.namespace}
+    spec = {"instances": 1, "storage": {"size": "1Gi"}}
+    world.install({"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "metadata": meta, "spec": spec})
+    named: Json = {**meta, "name": "aeterna-cnpg-1", "labels": {"cnpg.io/cluster": "aeterna-cnpg"}}
+    api.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": named, "spec": SPEC})
+    code, text, _ = the_blocker(await world.plan("aeterna-cnpg-1"))
+    assert (code, "`recover database` restores that" in text) == ("volumes.owner", True)
+
+
 async def test_a_set_that_deletes_its_claims_when_it_is_scaled_down_is_never_scaled_down(world: VolumeWorld) -> None:
     await world.stored(persistentVolumeClaimRetentionPolicy={"whenScaled": "Delete", "whenDeleted": "Retain"})
     await world.snapshot("nightly")
