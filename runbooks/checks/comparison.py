@@ -19,8 +19,9 @@ from bot.engine.contract import Finding, Level
 from bot.errors import BotError
 from bot.kube.cluster import Cluster
 from bot.kube.findings import KubeFinding, unseen
+from bot.kube.holding import ANNOTATION, HPA, Held
 from bot.kube.loss_reading import read_live
-from bot.kube.objects import ref_of
+from bot.kube.objects import annotations_of, ref_of
 from bot.redaction import redact
 from runbooks.checks.findings import info
 from runbooks.checks.live import LiveObjects
@@ -33,6 +34,7 @@ REPLACED, DRIFTED, REMOVED = "objects.replaced", "objects.drifted", "objects.rem
 RENEWED = "secrets.renewed"
 MOST_RESTARTS = 6
 SCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
+_NUMBERS = {"spec.replicas", "spec.minReplicas", "spec.maxReplicas"}
 _AT_ONCE = 100
 _UNDOES = (
     "The upgrade sets what the chart says and leaves what was only added; put what shall stay into the target's values."
@@ -74,12 +76,22 @@ async def compared(
     scalers = await reading.live([pair for pair in matched if pair.ref.kind in SCALERS])
     scaled = autoscaled([*objects.before, *objects.after, *(obj for obj in scalers.values() if obj)])
     seen: list[tuple[ObjectChange, str]] = []
+    held: set[str] = set()
     for first in range(0, len(matched), _AT_ONCE):
         some = matched[first : first + _AT_ONCE]
-        seen += await asyncio.to_thread(
-            _looked_at, some, await reading.live(some), scaled, drawn, immutable or {}, fingerprint
-        )
-    return await asyncio.to_thread(_summed_up, seen, reading.blind, fingerprint)
+        live = await reading.live(some)
+        held |= _held(live)
+        seen += await asyncio.to_thread(_looked_at, some, live, scaled, drawn, immutable or {}, fingerprint)
+    return await asyncio.to_thread(_summed_up, seen, reading.blind, fingerprint, held)
+
+
+def _held(live: LiveObjects) -> set[str]:
+    """``Kind/name`` of what an emergency holds down, and of the autoscalers whose bounds it set."""
+    found = set()
+    for ref, obj in live.items():
+        if note := Held.read(annotations_of(obj or {}).get(ANNOTATION, "")):
+            found |= {str(ref), *([f"{HPA[1]}/{note.pinned.name}"] if note.pinned else [])}
+    return found
 
 
 class _Reading:
@@ -139,7 +151,10 @@ def _piece(pair: Pair, change: ObjectChange, fingerprint: Fingerprint) -> str:
 
 
 def _summed_up(
-    seen: Sequence[tuple[ObjectChange, str]], blind: Sequence[KubeFinding], fingerprint: Fingerprint
+    seen: Sequence[tuple[ObjectChange, str]],
+    blind: Sequence[KubeFinding],
+    fingerprint: Fingerprint,
+    held: Collection[str],
 ) -> Comparison:
     changes, pieces = [change for change, _ in seen], [piece for _, piece in seen if piece]
     numbers = counts(changes)
@@ -147,7 +162,7 @@ def _summed_up(
     folded = noise_lines(changes)
     findings = (
         *told(blind),
-        *(finding for change in changes for finding in _about(change, fingerprint)),
+        *(finding for change in changes for finding in _about(change, fingerprint, held)),
         *(finding for change in changes for finding in _renewed(change)),
         *_leaving(changes),
         info(_summary(numbers)),
@@ -160,8 +175,11 @@ def _summed_up(
     return Comparison(findings, numbers, text)
 
 
-def _about(change: ObjectChange, fingerprint: Fingerprint) -> Iterable[Finding]:
-    """What a person has to know of one object: it cannot be changed, or somebody changed it."""
+def _about(change: ObjectChange, fingerprint: Fingerprint, held: Collection[str]) -> Iterable[Finding]:
+    """What a person has to know of one object: it cannot be changed, or somebody changed it.
+
+    What becomes of the numbers that an emergency set is the check ``held.down``'s to say.
+    """
     name = str(change.ref)
     if change.change is Kind.REPLACED:
         text = f"{name} cannot be changed in place: {listed(change.replaced)} would need it deleted and created again."
@@ -170,6 +188,8 @@ def _about(change: ObjectChange, fingerprint: Fingerprint) -> Iterable[Finding]:
     if change.live is Live.MISSING and change.change is not Kind.CREATED:
         then = "nothing is left to remove" if change.change is Kind.REMOVED else "the upgrade creates it anew"
         yield Finding(Level.WARNING, f"{name} was deleted by somebody: {then}.", "", DRIFTED, name)
+    elif change.drift and name in held and {one.path for one in change.drift} <= _NUMBERS:
+        yield Finding(Level.INFO, f"{name} has the numbers that an emergency gave it.", "", DRIFTED, name)
     elif change.drift:
         lines = drift_lines(change, fingerprint)
         more = f"; and {len(lines) - MOST_FIELDS} more in manifests.diff" if len(lines) > MOST_FIELDS else ""

@@ -13,8 +13,12 @@ import pytest
 from bot.engine.contract import Level
 from bot.helm.flags import ServerSide, Wait
 from bot.kube import Cluster
+from bot.kube.cluster import JSON_PATCH
+from bot.kube.objects import ObjectRef
 from dev.charts import light_values
 from dev.controlplane import Running
+from runbooks.library import RunbookLibrary
+from runbooks.registry import shipped_registry
 from tests.cluster.runbook_world import MINUTE, RELEASE, World, world_of
 
 
@@ -89,3 +93,35 @@ async def test_status_says_what_is_held_down_since_when_and_by_whom(world: World
     (section,) = [one for one in outcome.facts["report"] if one["title"] == "Held down"]
     said = rf"`server` Deployment aeterna 1 → 0, since 20\S+ \S+ UTC \(\d+ s\) by <@U1> \(run {world.run.id}\)"
     assert re.fullmatch(said, section["text"]), section
+
+
+async def test_what_an_emergency_set_is_told_once_in_the_plan_of_a_way_back(world: World) -> None:
+    await world.install("0.2.0", settled=False)
+    await world.install("0.2.1")
+    world.asking("emergency-disable", component="server")
+    await world.do("components.hold", world.context(await world.facts("components.hold")))
+    world.asking("rollback", revision=None)
+    compared = await world.check("rollback.changes")
+    drifted = [(one.level, one.text) for one in compared.findings if one.code == "objects.drifted"]
+    assert drifted == [(Level.INFO, "Deployment/aeterna has the numbers that an emergency gave it.")]
+    (held,) = (await world.check("held.down")).findings
+    assert (held.level, held.subject) == (Level.WARNING, "Deployment/aeterna")
+    ref = ObjectRef("apps/v1", "Deployment", RELEASE, world.namespace)
+    image = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "elsewhere/aeterna:9"}]
+    await world.clients.cluster.patch(ref, image, JSON_PATCH)
+    (drifted,) = [one for one in (await world.check("rollback.changes")).findings if one.code == "objects.drifted"]
+    assert drifted.level is Level.WARNING, "what somebody changed besides is told with it"
+    assert "elsewhere/aeterna:9" in drifted.text
+
+
+async def test_an_unlock_says_what_is_held_down_too(world: World) -> None:
+    await world.install("0.2.0")
+    world.asking("emergency-disable", component="server")
+    await world.do("components.hold", world.context(await world.facts("components.hold")))
+    await world.leave_pending("pending-upgrade", description="Preparing upgrade")
+    library = RunbookLibrary(shipped_registry())
+    assert "held.down" in [check.name for check in library.parse(library.text("unlock")).checks]
+    world.asking("unlock")
+    (held,) = (await world.check("held.down")).findings
+    assert (held.level, held.subject) == (Level.WARNING, "Deployment/aeterna")
+    assert "Helm would set it to the chart's 1 again." in held.text
