@@ -109,9 +109,9 @@ async def test_what_an_emergency_set_is_told_once_in_the_plan_of_a_way_back(worl
     ref = ObjectRef("apps/v1", "Deployment", RELEASE, world.namespace)
     image = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "elsewhere/aeterna:9"}]
     await world.clients.cluster.patch(ref, image, JSON_PATCH)
-    (drifted,) = [one for one in (await world.check("rollback.changes")).findings if one.code == "objects.drifted"]
-    assert drifted.level is Level.WARNING, "what somebody changed besides is told with it"
-    assert "elsewhere/aeterna:9" in drifted.text
+    (other,) = [one for one in (await world.check("rollback.changes")).findings if one.code == "objects.drifted"]
+    assert other.level is Level.WARNING, "what somebody changed besides is told with it"
+    assert "elsewhere/aeterna:9" in other.text
 
 
 async def test_an_unlock_says_what_is_held_down_too(world: World) -> None:
