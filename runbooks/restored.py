@@ -45,8 +45,7 @@ def judged(new: ProbeResult, old: ProbeResult | None, *, old_name: str, point: s
     if old is None:
         return Judged(Verdict.DIFFERS, tuple(said), lines)
     missing = [name for name in old.rows if name not in new.rows and not _untold(new, name)]
-    behind = new.newest_migration != old.newest_migration
-    if missing and not behind:
+    if missing and _migration(new.newest_migration) == _migration(old.newest_migration):
         told = (
             f"{counted(len(missing), 'table')} of {old_name} missing, and no migration explains it: {listed(missing)}."
         )
@@ -60,7 +59,7 @@ def judged(new: ProbeResult, old: ProbeResult | None, *, old_name: str, point: s
 def _differences(new: ProbeResult, old: ProbeResult, old_name: str, *, missing: list[str], point: str) -> Iterable[str]:
     if new.version.partition(".")[0] != old.version.partition(".")[0]:
         yield f"{old_name} is {old.product} {old.version}."
-    if new.newest_migration != old.newest_migration:
+    if _migration(new.newest_migration) != _migration(old.newest_migration):
         more = f"; {listed(missing)} came with it" if missing else ""
         yield f"{old_name} has {_migration(old.newest_migration)}{more}."
     both = [name for name in old.rows if name in new.rows and name not in new.estimated | old.estimated]

@@ -107,6 +107,7 @@ async def restore(house: House, contents: str) -> None:
     await _database(house, contents)
     old = _clusters(house)["db"]
     run = await _through(house, "recover database")
+    assert run.steps[-1].state == "done", "the new one was looked into, and is as the old one"
     clusters = _clusters(house)
     assert clusters.pop("db")["spec"] == old["spec"], house.told()
     ((name, new),) = clusters.items()
