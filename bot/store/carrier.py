@@ -185,16 +185,17 @@ class Carrier(Writer):
 
     async def begin_step(self, claim: Claim, number: int, *, intent: Mapping[str, Json]) -> None:
         """The intent: committed before the step starts."""
+        kept = redact_values(intent)
         values = {
             "state": StepState.RUNNING.value,
             "attempt": steps.c.attempt + 1,
-            "intent": redact_values(intent),
+            "intent": kept,
             "outcome": None,
             "progress": "",
             "started_at": self._database.now(),
             "ended_at": None,
         }
-        await self._write_step(claim, number, "step.intent", values, details={"intent": dict(intent)})
+        await self._write_step(claim, number, "step.intent", values, details={}, redacted={"intent": kept})
 
     async def end_step(
         self,

@@ -232,14 +232,16 @@ class Writer:
         values: Mapping[str, Any],
         *,
         details: Mapping[str, Json],
+        redacted: Mapping[str, Json] | None = None,
         message: Mapping[str, Any] | None = None,
     ) -> None:
+        """``redacted`` are details that are redacted already: to look for secrets in a large intent takes a while."""
         async with self._database.transaction() as connection:
             await self._guarded(connection, claim.run, self._held_by(claim))
             statement = update(steps).where(steps.c.run == claim.run, steps.c.number == number).values(**values)
             row = (await connection.execute(statement.returning(steps.c.id, steps.c.attempt))).one()
             told = {"step": row.id, "attempt": row.attempt, **details}
-            run = await self._tell(connection, claim.run, who=claim.owner, what=what, details=told)
+            run = await self._tell(connection, claim.run, who=claim.owner, what=what, details=told, redacted=redacted)
             if message is not None:
                 key = f"step:{number}:{row.attempt}"
                 await self._into_thread(connection, claim.run, run.channel, key=key, body=message)
@@ -264,14 +266,20 @@ class Writer:
             )
 
     async def _tell(
-        self, connection: AsyncConnection, run_id: str, *, who: str, what: str, details: Mapping[str, Json]
+        self,
+        connection: AsyncConnection,
+        run_id: str,
+        *,
+        who: str,
+        what: str,
+        details: Mapping[str, Json],
+        redacted: Mapping[str, Json] | None = None,
     ) -> Any:
         """Audit row and card, in the transaction of what they tell of; gives back target and channel."""
         statement = select(runs.c.target, runs.c.channel, self._database.now().label("now")).where(runs.c.id == run_id)
         row = (await connection.execute(statement)).one()
-        await audit.append(
-            connection, at=row.now, who=who, what=what, target=row.target, run=run_id, details=redact_values(details)
-        )
+        kept = {**redact_values(details), **(redacted or {})}
+        await audit.append(connection, at=row.now, who=who, what=what, target=row.target, run=run_id, details=kept)
         await enqueue(connection, key=f"run:{run_id}:card", kind=OutboxKind.CARD, channel=row.channel, run=run_id)
         return row
 
