@@ -22,9 +22,9 @@ from bot.slack.modal import Field
 from bot.slack.render import Page, SlackMessage
 from bot.slack.views import Views
 from bot.store.records import RunRecord, RunState
-from handlers import answers, buttons, confirming, supplying
+from handlers import answers, buttons, confirming, externalizing, supplying
 from handlers.emergencies import CHOSEN, Emergencies, filling
-from handlers.externalizing import EXTERNALIZE, Externalizing
+from handlers.externalizing import Externalizing
 from handlers.presses import Presses
 
 Json = dict[str, Any]
@@ -130,7 +130,7 @@ class Dialogs:
                     )
                     follow = filling(str(view["id"]), run_id, channel=ids["channel"]) if run_id else None
                     return Answer(view=view_, follow=follow)
-                case x if x == EXTERNALIZE:
+                case externalizing.EXTERNALIZE:
                     sent = await self._externalizing.submitted(ids, given, user=user, trigger=trigger)
                     follow = filling(str(view["id"]), sent.run, channel=ids["channel"]) if sent.run else None
                     return Answer(sent.problems, view=sent.view, follow=follow)

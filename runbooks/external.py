@@ -53,11 +53,13 @@ class Endpoint:
     @classmethod
     def of(cls, facts: Mapping[str, Json]) -> Endpoint:
         """Back from a plan's facts."""
-        return cls(**facts)
+        names = {"secret": facts["secret_name"], "key": facts["secret_key"]}
+        return cls(**{name: value for name, value in facts.items() if not name.startswith("secret_")}, **names)
 
     def as_facts(self) -> dict[str, Json]:
-        """For a plan's facts."""
-        return asdict(self)
+        """For a plan's facts: under names that say that no secret stands there, or they would be hidden."""
+        facts = asdict(self)
+        return {"secret_name": facts.pop("secret"), "secret_key": facts.pop("key"), **facts}
 
     def same_place(self, other: Endpoint) -> bool:
         """Whether both are one server's one database."""

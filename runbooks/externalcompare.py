@@ -40,9 +40,14 @@ def warnings(to: Endpoint, new: ProbeResult, old: ProbeResult | None, *, why: st
     if old is not None:
         found += [*_older(to, new, old), *_migrated(new, old)]
     if not to.tls:
-        text = f"TLS is off: whoever is between the cluster and {to.host} can read everything, the password too."
-        found.append(Warned("TLS is off", text))
+        found.append(Warned("TLS is off", plain(to)))
     return found
+
+
+def plain(to: Endpoint) -> str:
+    """What it means that TLS is off."""
+    too = ", the password too" if to.secret else ""
+    return f"TLS is off: whoever is between the cluster and {to.host} can read everything{too}."
 
 
 def table(new: ProbeResult, old: ProbeResult | None) -> str:

@@ -260,8 +260,8 @@ class Desk:
         found = following(run)
         if found is None:
             raise Refused(
-                f"The plan of run {run.id} does not say by which values the chart leaves the component out.",
-                way_out="Put `permanent` into the component's description in the configuration.",
+                f"Run {run.id} has no values that an upgrade could go on with now.",
+                way_out="Look at its card. Of a component that was disabled they are `permanent` in its description.",
             )
         version, supplied = found
         inputs = {"version": version}

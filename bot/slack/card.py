@@ -76,6 +76,8 @@ def title(run: RunRecord) -> str:
     change = f" · {before} → {after}" if before and after else f" · {after}" if after else ""
     if component := run.inputs.get("component"):
         change = f" · {_short(component)}"
+    if (service := run.inputs.get("service")) and (host := run.inputs.get("host")):
+        change = f" · {_short(service)} → {_short(host)}"
     return f"{sign} {name} {run.target}{change}"
 
 

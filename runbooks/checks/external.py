@@ -19,6 +19,7 @@ from runbooks.checks.findings import info
 from runbooks.components import Release, past_of, told
 from runbooks.databases import cluster_in_use, is_brought
 from runbooks.external import COMPONENTS, TITLES, Endpoint, Service
+from runbooks.externalcompare import plain
 from runbooks.externalfields import FIELDS, read
 from runbooks.reading import Reader, chart_version, place_of
 from runbooks.text import listed
@@ -155,14 +156,13 @@ def _sends(context: PlanContext, version: str, to: Endpoint) -> list[Finding]:
     else:
         found.append(info(f"A Job in {context.target.namespace} connects {where}, without a password."))
     if not to.tls:
-        text = f"TLS is off: whoever is between the cluster and {to.host} can read everything, the password too."
         own = "keep to a network of your own."
         way_out = (
             f"Turn TLS on, or {own}"
             if external.takes_tls(to.service, version)
             else f"The chart has no value for it: {own}"
         )
-        found.append(_warning("external.plain", text, way_out))
+        found.append(_warning("external.plain", plain(to), way_out))
     return found
 
 
@@ -171,8 +171,9 @@ def _next(version: str, release: StoredRelease, service: Service, keeps: str) ->
     title = TITLES[service]
     found = [
         info(
-            f"Nothing of the release is changed by this. When the test is through, the card offers Switch over: an upgrade to "
-            f"{version} with the values for it, planned and approved first."
+            f"Nothing of the release changes. When the test is through, the card offers Switch over: an upgrade to {version}, "
+            f"planned and approved first. From there `rollback {release.revision}` goes back; what was written meanwhile stays "
+            "on the new server."
         )
     ]
     if keeps:
@@ -185,8 +186,7 @@ def _next(version: str, release: StoredRelease, service: Service, keeps: str) ->
         found.append(info(f"The bundled {title} runs on until a second approved upgrade switches it off."))
     elif not external.bundles(version):
         found.append(info(f"Chart {version} brings no {title}: there is nothing to switch off afterwards."))
-    back = f"`rollback {release.revision}` goes back; what was written meanwhile stays on the new server."
-    return [*found, info(f"After the switch {back}")]
+    return found
 
 
 def _opal(values: Json, now: Endpoint | None, service: Service) -> list[Finding]:

@@ -12,7 +12,6 @@ from bot.diff.values import computed
 from bot.engine.contract import CheckResult, Finding, Level, PlanContext
 from bot.helm.models import StoredRelease
 from runbooks import external
-from runbooks.checks.findings import info
 from runbooks.external import SERVICES, TITLES, Endpoint, Service
 from runbooks.reading import Reader
 from runbooks.text import when
@@ -63,14 +62,14 @@ def _switched(release: StoredRelease, service: Service, to: Endpoint | None, tes
     title = TITLES[service]
     if to is None:
         return []
+    said = f", as run {tested[0]} tested it {tested[1]} ({tested[2].get('said') or title})" if tested else ""
     back = f"`rollback {release.revision}` goes back; what is written meanwhile stays on {to.host}."
-    found = [info(f"The server will use {to}. {back}")]
+    found = [_warning("external.switch", f"The server will use {to}{said}. {back}")]
     if tested is None:
         text = f"Nobody has tested {to} from inside the cluster."
         way_out = f"`emergency externalize {service}` does, and offers this upgrade then."
         return [*found, _warning("external.untested", text, way_out)]
-    run, at, facts = tested
-    found.append(info(f"Run {run} tested it {at}: {facts.get('said') or title}."))
+    facts = tested[2]
     found += [_warning("external.tested", str(text)) for text in facts.get("warnings") or ()]
     if facts.get("away"):
         text = f"The present {title} did not answer then: no backup of it can be made before the switch, and none is tried."
@@ -102,7 +101,7 @@ def _left_alone(
     where = f", for the server uses {now}" if now else ""
     text = f"The bundled {title} is switched off{where}. `rollback {release.revision}` brings it back"
     data = "with the data that its claims keep." if service == "qdrant" else "empty: it keeps nothing on a volume."
-    return [info(f"{text}, {data}")]
+    return [_warning("external.off", f"{text}, {data}")]
 
 
 def _warning(code: str, text: str, way_out: str = "") -> Finding:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
+from aiohttp import web
 from psycopg.conninfo import conninfo_to_dict
 
 from dev.controlplane import Api
@@ -84,3 +85,29 @@ def with_postgres(database: Database) -> dict[str, object]:
     """The chart's values for a bundled PostgreSQL that is this one."""
     names = {"database": database.name, "owner": database.user}
     return {"bundled": True, "cloudnativepg": {"bootstrap": {"initdb": names}}, "external": {"host": ""}}
+
+
+@asynccontextmanager
+async def a_qdrant(version: str, *, points: int) -> AsyncIterator[int]:
+    """A Qdrant outside of the cluster with one collection, as far as a look needs it; its port."""
+
+    async def answer(request: web.Request) -> web.Response:
+        match request.path:
+            case "/":
+                return web.json_response({"title": "qdrant - vector search engine", "version": version})
+            case "/collections":
+                return web.json_response({"result": {"collections": [{"name": "memory_embeddings"}]}, "status": "ok"})
+            case path if path.endswith("/points/count"):
+                return web.json_response({"result": {"count": points}, "status": "ok"})
+            case _:
+                return web.json_response({"result": {"points_count": points, "config": {}, "status": "green"}})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
