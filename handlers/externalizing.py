@@ -43,7 +43,7 @@ _LABELS: Mapping[str, str] = {
     "secret": "Name of the Secret with the password",
     "key": "Key inside the Secret",
 }
-_RUNS = 50
+_RUNS = 10
 
 
 @dataclass(frozen=True)

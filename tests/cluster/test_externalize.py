@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
@@ -172,6 +173,19 @@ async def test_from_0_6_on_only_the_host_changes(world: World, outside: Database
     assert found.facts["permanent"]["postgresql.passwordKey"] == KEY
     assert (found.facts["external_keeps"], found.facts["external_bundled"]) == ("", False)
     assert any("brings no PostgreSQL: there is nothing to switch off" in one for one in texts(found, Level.INFO))
+
+
+async def test_what_is_held_down_is_said_for_it_cannot_be_compared_with(world: World) -> None:
+    on = {"qdrant": {"enabled": True}, "vectorBackend": {"type": "qdrant"}}
+    await world.install("0.2.1", {**light_values(), **on}, settled=False)
+    note = {"replicas": 1, "to": 0, "run": "r-held", "by": "U1", "at": "2026-03-09T18:02:00", "component": "qdrant"}
+    held = {"metadata": {"annotations": {"aeterna-bot.io/held": json.dumps(note)}}, "spec": {"replicas": 0}}
+    await world.clients.cluster.patch(ObjectRef("apps/v1", "StatefulSet", "aeterna-qdrant", world.namespace), held)
+    found = await plan(world, "qdrant", secret=None)
+    assert blockers(found) == []
+    (said,) = [one for one in texts(found, Level.INFO) if "held down" in one]
+    assert said.startswith("qdrant is held down: StatefulSet aeterna-qdrant 1 → 0")
+    assert said.endswith("It cannot be compared with while it is.")
 
 
 # -- the look -----------------------------------------------------------------------------------------------------

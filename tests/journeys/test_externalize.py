@@ -89,6 +89,7 @@ async def test_what_is_wrong_is_said_at_its_field_and_a_password_is_never_taken(
     shown = {block["block_id"]: block["element"] for block in inputs(modal)}
     assert list(shown) == ["host", "port", "database", "user", "tls", "secret", "key"]
     assert (shown["port"]["initial_value"], shown["database"]["initial_value"]) == ("5432", "aeterna")
+    assert shown["tls"]["initial_option"]["text"]["text"] == "on"
     assert json.loads(modal["private_metadata"])["mark"] == "postgres"
     typed = f"postgres://aeterna:{PASSWORD}@db.example.com"
     await world.slack.submit_view("carol", filled(modal, host=typed, port="70000", secret="Tr0ub4dor&3x"))
@@ -108,6 +109,13 @@ async def test_elsewhere_a_second_person_is_needed_and_what_is_typed_whole_needs
     names = Names(world.api, world.namespace)
     async with a_qdrant("1.10.1", points=0) as port:
         names.lead(OUTSIDE, 6333, port)
+        world.slack.faults.add("ratelimited", "views.open", times=1, retry_after=1)
+        await world.ask("emergency externalize qdrant", user="carol")
+        await world.private(
+            CAROL, "Slack opens no dialog now", "emergency externalize qdrant --host HOST --secret NAME"
+        )
+        await world.ask(f"emergency externalize qdrant --host https://{OUTSIDE}", user="carol")
+        await world.private(CAROL, "host: This is a URL", "a dialog asks for each")
         await world.ask(f"emergency externalize qdrant --host {OUTSIDE}", user="carol")
         card = await world.card("🚨 Try another service for prod", "Ready for approval", "someone else than <@U0CAROL>")
         await world.press(card, "Approve…", user="bob")

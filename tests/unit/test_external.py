@@ -13,6 +13,8 @@ from bot.probe.result import Count, Migration, ProbeResult
 from runbooks import external, externalcompare
 from runbooks.external import SERVICES, Endpoint, Service
 from runbooks.externalfields import FIELDS, REFUSED, looks_secret, read
+from runbooks.library import RunbookLibrary
+from runbooks.registry import shipped_registry
 
 GOOD = {"host": "db.example.com", "secret": "outside"}
 NEW = Endpoint("postgres", "db.example.com", 5432, "aeterna", "aeterna", True, "outside", "postgres-password")
@@ -260,4 +262,25 @@ def test_both_sides_stand_in_one_table() -> None:
         "          present  outside",
         "memories      120       20",
         "tenants         3        –",
+    ]
+
+
+# -- the upgrade --------------------------------------------------------------------------------------------------
+
+
+def test_what_does_not_answer_is_not_backed_up_before_it_is_left() -> None:
+    library = RunbookLibrary(shipped_registry())
+    backup, snapshot = library.parse(library.text("upgrade")).steps[:2]
+    facts = {"no_database": False, "no_vector_store": False}
+    for away, skipped in (([], [False, False]), (["postgres"], [True, False]), (["qdrant"], [False, True])):
+        scope = {"inputs": {}, "plan": {**facts, "away": away}, "outcomes": {}}
+        assert [step.skipped(scope) for step in (backup, snapshot)] == skipped
+
+
+def test_a_kept_database_is_kept_by_a_step_and_none_is_where_there_is_none() -> None:
+    library = RunbookLibrary(shipped_registry())
+    keep = next(step for step in library.parse(library.text("emergency-externalize")).steps if step.id == "keep")
+    assert [keep.skipped({"inputs": {}, "plan": {"external_keeps": name}, "outcomes": {}}) for name in ("", "db")] == [
+        True,
+        False,
     ]
