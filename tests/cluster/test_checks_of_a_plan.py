@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from bot.engine.contract import Level
 from bot.errors import Permanent
-from bot.kube import Cluster
 from dev.charts import BadVersion, Edit, light_values
-from dev.controlplane import Running
-from tests.cluster.runbook_world import World, blockers, texts, warnings, world_of
-
-
-@pytest.fixture
-async def world(
-    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
-) -> AsyncIterator[World]:
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        yield world
+from tests.cluster.runbook_world import World, blockers, texts, warnings
 
 
 async def test_a_healthy_release_is_described_and_bound_to_its_revision(world: World) -> None:

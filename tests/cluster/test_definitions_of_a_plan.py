@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from bot.engine.contract import CheckResult, Finding, Level
 from bot.kube import Cluster, ObjectRef
@@ -26,16 +23,6 @@ kind: LayerSnapshot
 metadata: {name: nightly}
 spec: {layer: LAYER, path: /a}
 """
-
-
-@pytest.fixture
-async def world(
-    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
-) -> AsyncIterator[World]:
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        yield world
 
 
 def coded(result: CheckResult, code: str) -> list[Finding]:

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from bot.engine.contract import Level
 from bot.helm.flags import ServerSide, Wait
-from bot.kube import Cluster
 from bot.kube.cluster import JSON_PATCH
 from bot.kube.objects import ObjectRef
 from dev.charts import light_values
-from dev.controlplane import Running
 from runbooks.library import RunbookLibrary
 from runbooks.registry import shipped_registry
-from tests.cluster.runbook_world import MINUTE, RELEASE, World, world_of
-
-
-@pytest.fixture
-async def world(
-    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
-) -> AsyncIterator[World]:
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        yield world
+from tests.cluster.runbook_world import MINUTE, RELEASE, World
 
 
 async def _upgrade(world: World, version: str, server_side: ServerSide) -> None:

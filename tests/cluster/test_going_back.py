@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,21 +16,15 @@ from bot.kube.failures import UnknownKind
 from bot.kube.objects import ObjectRef
 from bot.store.records import PastStep, StepRecord, StepState
 from dev.charts import light_values
-from dev.controlplane import Running
-from tests.cluster.runbook_world import RELEASE, World, blockers, warnings, world_of
+from tests.cluster.runbook_world import RELEASE, World, blockers, warnings
 
 MIGRATES = {**light_values(), "migration": {"enabled": True}}
 
 
 @pytest.fixture
-async def world(
-    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
-) -> AsyncIterator[World]:
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        world.asking("rollback", revision=None)
-        yield world
+def world(world: World) -> World:
+    world.asking("rollback", revision=None)
+    return world
 
 
 def of(result: CheckResult, code: str) -> list[Finding]:

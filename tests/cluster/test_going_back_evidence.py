@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.engine.contract import Level
-from bot.kube import Cluster
 from bot.kube.cluster import FIELD_MANAGER, MERGE_PATCH
 from bot.kube.objects import ObjectRef
 from bot.store.records import PastStep, StepRecord, StepState
 from dev.charts import light_values
-from dev.controlplane import Running
-from tests.cluster.runbook_world import World, warnings, world_of
+from tests.cluster.runbook_world import World, warnings
 from tests.cluster.test_going_back import change, evidence, of, only
 
 SECRET = "aeterna-postgres"
@@ -33,14 +29,9 @@ STORING: dict[str, Any] = {
 
 
 @pytest.fixture
-async def world(
-    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
-) -> AsyncIterator[World]:
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        world.asking("rollback", revision=None)
-        yield world
+def world(world: World) -> World:
+    world.asking("rollback", revision=None)
+    return world
 
 
 async def test_a_secret_outside_that_was_written_since_is_told_with_its_writer_and_never_its_text(

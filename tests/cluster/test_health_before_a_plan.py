@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
 from bot.engine.contract import Level
-from bot.kube import Cluster
 from bot.kube.cluster import STRATEGIC_PATCH
 from bot.kube.objects import ObjectRef
 from dev.charts import Edit, light_values
-from dev.controlplane import Running
-from tests.cluster.runbook_world import RELEASE, World, blockers, texts, world_of
-
-
-@pytest.fixture
-async def world(
-    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
-) -> AsyncIterator[World]:
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        yield world
+from tests.cluster.runbook_world import RELEASE, World, blockers, texts
 
 
 async def test_a_rollout_that_is_under_way_is_told_before_another_begins(world: World) -> None:

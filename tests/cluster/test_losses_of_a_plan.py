@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-
-import pytest
 
 from bot.engine.contract import Level
 from bot.kube import Cluster, ObjectRef
 from dev.charts import BadVersion, Edit
 from dev.controlplane import Running, user_kubeconfig
-from tests.cluster.runbook_world import World, blockers, texts, warnings, world_of
+from tests.cluster.runbook_world import World, blockers, texts, warnings
 
 KEEP = {"metadata": {"annotations": {"helm.sh/resource-policy": "keep"}}}
-
-
-@pytest.fixture
-async def world(
-    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
-) -> AsyncIterator[World]:
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        yield world
 
 
 async def test_backends_that_vanish_are_named_with_their_claims_and_what_protects_them(world: World) -> None:

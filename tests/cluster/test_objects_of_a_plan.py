@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from bot.engine.contract import CheckResult, Finding, Level
 from bot.kube import Cluster, ObjectRef
 from dev.charts import BadVersion
 from dev.controlplane import Running, user_kubeconfig
 from runbooks.checks.objects import base_of
-from tests.cluster.runbook_world import RELEASE, World, blockers, texts, warnings, world_of
-
-
-@pytest.fixture
-async def world(
-    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
-) -> AsyncIterator[World]:
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        yield world
+from tests.cluster.runbook_world import RELEASE, World, blockers, texts, warnings
 
 
 def coded(result: CheckResult, code: str) -> list[Finding]:

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.engine.contract import CheckResult, Done, Facts, Level, NotStarted, StepContext, Unknown
 from bot.errors import Permanent
-from bot.kube import Cluster, Json, ObjectRef
+from bot.kube import Json, ObjectRef
 from bot.kube.objects import annotations_of, name_of
 from bot.kube.probejob import Probes
 from bot.services.cnpg import API, CloudNativePG
 from bot.services.cnpg_recovery import RECOVERED_FROM, Recoveries
 from bot.store.records import PastStep, StepRecord, StepState
-from dev.controlplane import Running
 from runbooks.steps.backup import RUN_LABEL
-from tests.cluster.runbook_world import World, blockers, texts, warnings, world_of
+from tests.cluster.runbook_world import World, blockers, texts, warnings
 
 OLD = "aeterna-cnpg"
 STORE = {"barmanObjectStore": {"destinationPath": "s3://backups"}}
 
 
 @pytest.fixture
-async def world(
-    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
-) -> AsyncIterator[World]:
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        world.configure(database={"kind": "cnpg"})
-        yield world
+def world(world: World) -> World:
+    world.configure(database={"kind": "cnpg"})
+    return world
 
 
 @pytest.fixture

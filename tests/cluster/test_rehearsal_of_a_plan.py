@@ -16,27 +16,16 @@ import pytest
 from bot.engine.contract import Finding, Level
 from bot.helm.failures import ManifestRefused
 from bot.helm.flags import Wait
-from bot.kube import Cluster
 from bot.kube.objects import Json
 from dev.charts import BadVersion, Edit, light_values
-from dev.controlplane import Api, Running
+from dev.controlplane import Api
 from dev.controlplane.api import ApiError
 from dev.controlplane.certificates import Authority
-from tests.cluster.runbook_world import MINUTE, RELEASE, World, blockers, world_of
+from tests.cluster.runbook_world import MINUTE, RELEASE, World, blockers
 
 SERVICE = "{{- if .Values.aeterna.enabled }}\n"
 BY_HAND = "kubectl-edit"
 INGRESS = {"defaultBackend": {"service": {"name": "x", "port": {"number": 80}}}}
-
-
-@pytest.fixture
-async def world(
-    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
-) -> AsyncIterator[World]:
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        yield world
 
 
 def with_objects(world: World, *documents: Json) -> None:

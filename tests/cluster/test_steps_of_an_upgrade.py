@@ -6,30 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from bot.engine.contract import Done, NotStarted, Unknown
 from bot.errors import BotError, Permanent, Refused
-from bot.kube import Cluster
 from dev.charts import BadVersion, light_values
-from dev.controlplane import Running
 from dev.standins import StandinControl, Standins
 from runbooks import orphans, revisions
-from tests.cluster.runbook_world import World, world_of
+from tests.cluster.runbook_world import World
 
 PLANNED = ("helm.release", "chart.version", "values.compare")
-
-
-@pytest.fixture
-async def world(
-    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
-) -> AsyncIterator[World]:
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        yield world
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,21 +12,9 @@ import pytest
 from bot.engine.contract import Outcome
 from bot.errors import Permanent
 from bot.helm.failures import ChartVersionNotFound
-from bot.kube import Cluster
 from bot.services.release_notes import ReleaseNotes
 from dev.charts import BadVersion, light_values
-from dev.controlplane import Running
-from tests.cluster.runbook_world import World, world_of
-
-
-@pytest.fixture
-async def world(
-    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
-) -> AsyncIterator[World]:
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        yield world
+from tests.cluster.runbook_world import World
 
 
 def parts(outcome: Outcome) -> Mapping[str, Any]:

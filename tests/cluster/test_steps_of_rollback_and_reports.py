@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from bot.engine.contract import Done, NotStarted, Unknown
 from bot.errors import UserMistake
-from bot.kube import Cluster
-from dev.controlplane import Running
-from tests.cluster.runbook_world import World, world_of
-
-
-@pytest.fixture
-async def world(
-    cluster: Cluster, control_plane: Running, helm_program: Path, namespace: str, tmp_path: Path
-) -> AsyncIterator[World]:
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        yield world
+from tests.cluster.runbook_world import World
 
 
 @pytest.fixture
