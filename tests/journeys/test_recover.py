@@ -279,7 +279,7 @@ async def _restored_and_switched_over_to(world: Journey, contents: str) -> None:
 
     await world.press(done, "Switch over")
     switch = await world.card("Upgrade prod", "*Ready for approval*", f"`postgresql.external.host` = `{new}-rw`")
-    assert f"Run {world.run_id(card)} tested it " in await world.file(switch, "plan.json")
+    assert f"{new}-rw:5432, as run {world.run_id(card)} tested it " in everything(switch)
     assert f"Cluster/{OLD} would be deleted" not in everything(switch)
     await world.approve(switch)
     await world.card("✅ *Done*", "Healthy: ", ts=switch.ts)
