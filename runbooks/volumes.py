@@ -16,6 +16,7 @@ from runbooks.components import Member, Release
 from runbooks.text import when
 
 _CNPG = "cnpg.io/cluster"
+_BEFORE = "-before-"
 _WITH_PODS = ("Deployment", "StatefulSet", "Rollout")
 OPERATED = ("Cluster", "Dragonfly")
 
@@ -88,8 +89,8 @@ class Volumes:
 
     def released(self, claim: str | None = None) -> list[Json]:
         """Volumes that belonged to a claim of the release and have none now."""
-        found = [one for one in self.storage.released(self.namespace) if claimed_by(one)[1] in self.claims]
-        return [one for one in found if claim is None or claimed_by(one)[1] == claim]
+        found = [(one, _first_name(claimed_by(one)[1])) for one in self.storage.released(self.namespace)]
+        return [one for one, name in found if name in self.claims and claim in (None, name)]
 
     def kept(self, claim: str) -> list[Claim]:
         """Claims that were kept when another took this name."""
@@ -108,6 +109,16 @@ async def read_volumes(context: PlanContext | StepContext) -> Volumes:
     refs = [one.workload.ref for one in release.members if one.workload.ref.kind in _WITH_PODS]
     pods = await release_pods(cluster, refs)
     return Volumes(_claims(release, storage, pods, namespace), storage, release, namespace)
+
+
+def kept_name(claim: str, run: str) -> str:
+    """The name under which a run keeps what a claim had."""
+    return f"{claim}{_BEFORE}{run}"
+
+
+def _first_name(claim: str) -> str:
+    """The claim's own name, for one that is reserved under the other and was never made because the bot was stopped."""
+    return claim.partition(_BEFORE)[0]
 
 
 def _claims(

@@ -19,6 +19,7 @@ API = "snapshot.storage.k8s.io/v1"
 GROUP = API.partition("/")[0]
 KEPT_FOR = "aeterna-bot.io/kept-for"
 """On a claim that was kept when another took its name: that name."""
+_FREE = ("Released", "Available")
 _FINISHED = ("Succeeded", "Failed")
 
 
@@ -76,11 +77,11 @@ class Storage:
         return (self.volumes or {}).get(str((claim.get("spec") or {}).get("volumeName") or ""))
 
     def released(self, namespace: str) -> list[Json]:
-        """Volumes without their claim that had one in this namespace."""
+        """Volumes that are bound to nothing, and had a claim in this namespace or are reserved for one."""
         return [
             volume
             for volume in (self.volumes or {}).values()
-            if (volume.get("status") or {}).get("phase") == "Released" and claimed_by(volume)[0] == namespace
+            if (volume.get("status") or {}).get("phase") in _FREE and claimed_by(volume)[0] == namespace
         ]
 
 

@@ -21,7 +21,7 @@ from runbooks.components import Member, from_to
 from runbooks.reading import place_of
 from runbooks.steps.backup import RUN_LABEL
 from runbooks.text import counted, lasted, listed, size, when
-from runbooks.volumes import Claim, Volumes, read_volumes
+from runbooks.volumes import Claim, Volumes, kept_name, read_volumes
 
 RESTORED_FROM = "aeterna-bot.io/restored-from"
 _RIGHTS = (
@@ -75,7 +75,7 @@ class _Planned:
         body = await (self._from_snapshot(claim) if way.kind is Kind.SNAPSHOT else self._from_volume(claim))
         member = self._volumes.member(claim.owner or {})
         assert member is not None  # noqa: S101 - ``swappable`` has seen to it
-        kept = f"{claim.name}-before-{self._run}" if claim.volume else ""
+        kept = kept_name(claim.name, self._run) if claim.volume else ""
         down = bool(claim.volume) and member.workload.level > 0
         storage_class = (self._volumes.storage.classes or {}).get(claim.storage_class)
         recovery = {
@@ -237,7 +237,7 @@ class _Planned:
                     f"The way back is `recover volumes {claim.name} {kept}`."
                 )
             )
-        if way.source_claim:
+        if way.source_claim in self._volumes.storage.claims:
             found.append(info(f"The claim {way.source_claim} goes, and its volume takes the name {claim.name}."))
         return found
 

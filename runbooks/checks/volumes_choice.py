@@ -60,7 +60,7 @@ def choose(asked: Asked, volumes: Volumes, vectors: Vectors) -> Way:
 
 def _likely(claim: Claim, mine: list[Way], volumes: Volumes, vectors: Vectors) -> Way:
     """A claim without a volume wants its own back; any other one the newest snapshot."""
-    if not claim.volume and (back := [way for way in mine if way.kind is Kind.VOLUME and not way.source_claim]):
+    if not claim.volume and (back := [way for way in mine if way.kind is Kind.VOLUME and way.source == way.volume]):
         return back[0]
     if newest := next((way for way in mine if way.kind is Kind.SNAPSHOT), None):
         return newest

@@ -10,6 +10,7 @@ from enum import StrEnum
 from bot.engine.contract import PlanContext
 from bot.errors import BotError
 from bot.kube.objects import controller_of, moment, name_of, ref_of
+from bot.kube.snapshots import claimed_by
 from bot.services.qdrant import Snapshot as VectorSnapshot
 from runbooks.text import listed, size, when
 from runbooks.vectors import node_at, ready_nodes
@@ -145,7 +146,9 @@ def _of(volumes: Volumes, claim: Claim) -> list[Way]:
         name = name_of(volume)
         since = moment(str((volume.get("status") or {}).get("lastPhaseTransitionTime") or "") or None)
         text = f"volume `{name}`, which {claim.name} had until {when(since)}"
-        found.append(Way(Kind.VOLUME, claim.name, name, since, text, volume=name))
+        had = claimed_by(volume)[1]
+        other = had if had != claim.name else ""
+        found.append(Way(Kind.VOLUME, claim.name, name, since, text, volume=name, source_claim=other))
     for kept in volumes.kept(claim.name):
         made = moment(str(((kept.obj or {}).get("metadata") or {}).get("creationTimestamp") or "") or None)
         text = f"`{kept.name}`, kept since {when(made)}"

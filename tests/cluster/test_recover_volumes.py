@@ -11,7 +11,7 @@ from bot.engine.contract import CheckResult, Done, Facts, Level, NotStarted
 from bot.kube import Cluster
 from bot.kube.holding import ANNOTATION
 from bot.kube.objects import annotations_of, uid_of
-from bot.kube.rebinding import EARLIER_POLICY, Rebinder, Swap
+from bot.kube.rebinding import EARLIER_POLICY, Rebinder, Swap, until
 from bot.kube.snapshots import kept_for
 from bot.services.qdrant import Snapshot
 from dev.controlplane import Api
@@ -197,6 +197,49 @@ async def test_reconcile_tells_each_moment_of_a_swap_and_running_it_again_comple
     await rebinder.swap(swap)
     assert uid_of(await world.claim()) == made
     assert (await world.claim(swap.kept))["spec"]["volumeName"] == old
+
+
+async def test_a_recovery_that_was_stopped_half_way_is_finished_or_undone_by_the_next_one(world: VolumeWorld) -> None:
+    """The new claim stands, the old volume is reserved for a claim that nobody made: it is found, and can be had back."""
+    old = await world.stored()
+    await world.snapshot("nightly")
+    found = await world.plan(CLAIM)
+    await world.play(found.facts, until_step="swap")
+    swap, rebinder = swap_of(world, found.facts), Rebinder(world.cluster, seconds=20)
+    await rebinder._make_way(swap, old=True)
+    await rebinder._put_new(swap)
+    await rebinder._reserve(swap, old, swap.kept)
+    assert await until(
+        world.cluster, world.claim_ref(), lambda obj: (obj or {})["status"]["phase"] == "Bound", seconds=30
+    )
+    restored = (await world.claim())["spec"]["volumeName"]
+    world.another_run()
+    again = await world.plan(CLAIM, old)
+    assert blockers(again) == []
+    await world.play(again.facts)
+    assert (await world.claim())["spec"]["volumeName"] == old
+    assert (await world.claim(again.facts["recovery"]["kept"]))["spec"]["volumeName"] == restored
+
+
+async def test_a_way_back_that_was_cut_off_at_any_write_goes_on(world: VolumeWorld) -> None:
+    old = await world.stored()
+    await world.snapshot("nightly")
+    await world.play((await world.plan(CLAIM)).facts)
+    first, restored = f"{CLAIM}-before-{world.run.id}", (await world.claim())["spec"]["volumeName"]
+    world.another_run()
+    found = await world.plan(CLAIM, first)
+    await world.play(found.facts, until_step="swap")
+    swap, rebinder = swap_of(world, found.facts), Rebinder(world.cluster, seconds=20)
+    await rebinder._remove(swap, first, old)
+    assert await world.reconcile(found.facts, "swap") == NotStarted()
+    await rebinder._reserve(swap, old, CLAIM)
+    assert await world.reconcile(found.facts, "swap") == NotStarted()
+    await rebinder._remove(swap, CLAIM, str(restored))
+    assert isinstance(await world.reconcile(found.facts, "swap"), NotStarted)
+    await rebinder.swap(swap)
+    assert isinstance(await world.reconcile(found.facts, "swap"), Done)
+    assert (await world.claim())["spec"]["volumeName"] == old
+    assert (await world.claim(swap.kept))["spec"]["volumeName"] == restored
 
 
 # -- a volume that was let go -----------------------------------------------------------------------------------
