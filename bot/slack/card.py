@@ -95,7 +95,7 @@ def versions(run: RunRecord) -> tuple[str, str]:
 def spoken(run: RunRecord) -> str:
     """The card in one sentence, for notifications and screen readers."""
     parts = [title(run), words.STATES[run.state][1]]
-    if run.state in _STARTED and run.steps:
+    if run.state in _STARTED and len(run.steps) > 1:
         parts.append(f"{_done(run)} of {len(run.steps)} steps")
     if run.failed_step is not None and run.state not in (RunState.RUNNING, RunState.ROLLED_BACK):
         parts.append(one_line(run.failed_step.summary, 200))

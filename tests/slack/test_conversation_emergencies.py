@@ -68,6 +68,7 @@ class Emergency(Script):
     policy: ApprovalPolicy = QUICK
     go: asyncio.Event | None = None
     slow: asyncio.Event | None = None
+    progress: tuple[str, ...] = ()
 
     def names(self) -> Sequence[str]:
         words = ("disable", "enable", "scale-down", "restore")
@@ -83,7 +84,7 @@ class Emergency(Script):
             f"{text}, scripted",
             "emergency",
             (SlowCheck(CheckResult(findings=tuple(self.findings), facts=facts), self.slow),),
-            (Scaling(self.seen, go=self.go),),
+            (Scaling(self.seen, go=self.go, progress=self.progress),),
             self.policy,
             emergency=True,
             inputs=inputs,
@@ -224,6 +225,20 @@ async def test_the_second_of_two_emergencies_is_told_who_holds_the_target(
         done = await bot.card("✅ *Done*", channel="inc-42")
         assert done.ts == first.ts
         assert len(script.seen) == 1
+
+
+async def test_the_card_counts_what_is_done_out_of_all_and_says_afterwards_what_is_down(
+    slack: SlackWorkspace, tmp_path: Path
+) -> None:
+    hold = asyncio.Event()
+    async with bad_day(slack, tmp_path, go=hold, progress=("12 of 40 down",)) as (bot, _):
+        await asked(bot, "emergency scale-down")
+        await bot.slack.submit_view("alice", ticked(0))
+        running = await bot.card("🔄 *Running*", "12 of 40 down", channel="inc-42")
+        assert "0 of 1" not in everything(running), "one count is enough"
+        hold.set()
+        done = await bot.card("✅ *Done*", "*Taken down at <!date^", "Everything is denied.", channel="inc-42")
+        assert "aeterna-opal-server" not in everything(done), "what was left alone is not down"
 
 
 async def test_an_emergency_stops_a_running_upgrade_at_its_next_safe_point_and_both_cards_say_so(
