@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -12,14 +11,13 @@ import pytest
 
 from bot.engine.contract import Outcome
 from bot.errors import Permanent
-from bot.kube import Cluster, Json
+from bot.kube import Json
 from bot.services.cnpg import API
 from bot.services.cnpg_recovery import Recoveries
-from dev.controlplane import Running
 from dev.postgres import PostgresServer
 from dev.toolchain import Toolchain
 from runbooks.external import Endpoint
-from tests.cluster.runbook_world import World, world_of
+from tests.cluster.runbook_world import World
 
 OLD, NEW = "aeterna-cnpg", "aeterna-cnpg-r20260309"
 POINT = "2026-03-09T17:55:00+00:00"
@@ -90,15 +88,7 @@ class Databases:
 
 
 @pytest.fixture
-async def databases(
-    cluster: Cluster,
-    control_plane: Running,
-    helm_program: Path,
-    namespace: str,
-    tmp_path: Path,
-    postgresql_database: str,
-    restored_server: str,
-) -> AsyncIterator[Databases]:
+async def databases(world: World, postgresql_database: str, restored_server: str) -> Databases:
     """Two healthy Clusters, and both databases empty."""
     old, server = (
         one.replace("postgresql+psycopg://", "postgresql://") for one in (postgresql_database, restored_server)
@@ -106,14 +96,11 @@ async def databases(
     name = old.rpartition("/")[2]
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    async with world_of(
-        cluster=cluster, control_plane=control_plane, helm_program=helm_program, namespace=namespace, directory=tmp_path
-    ) as world:
-        world.configure(database={"kind": "cnpg"})
-        found = Databases(world, old, server.rpartition("/")[0] + f"/{name}")
-        for one in (OLD, NEW):
-            await found.cluster(one)
-        yield found
+    world.configure(database={"kind": "cnpg"})
+    found = Databases(world, old, server.rpartition("/")[0] + f"/{name}")
+    for one in (OLD, NEW):
+        await found.cluster(one)
+    return found
 
 
 async def test_the_same_migration_and_rows_are_a_success_that_the_switch_over_is_told_of(databases: Databases) -> None:
