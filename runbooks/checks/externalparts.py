@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from bot.diff.values import computed
 from bot.engine.contract import CheckResult, Finding, Level, PlanContext
 from bot.helm.models import StoredRelease
+from bot.settings import Target
 from runbooks import external
 from runbooks.external import SERVICES, TITLES, Endpoint, Service
 from runbooks.reading import Reader
@@ -47,7 +48,7 @@ class ExternalParts:
         for service in over:
             to = external.in_use(values, version, service, release=context.target.release)
             tested = await _tested(context, to) if to else None
-            findings += _switched(release, service, to, tested)
+            findings += _switched(context.target, release, service, to, tested)
             away += [service] if tested and tested[2].get("away") else []
             if values_off := external.switch_off(version, service) if external.stands(values, version, service) else {}:
                 left |= values_off
@@ -58,13 +59,15 @@ class ExternalParts:
         return CheckResult(tuple(findings), facts)
 
 
-def _switched(release: StoredRelease, service: Service, to: Endpoint | None, tested: Tested | None) -> list[Finding]:
+def _switched(
+    target: Target, release: StoredRelease, service: Service, to: Endpoint | None, tested: Tested | None
+) -> list[Finding]:
     title = TITLES[service]
     if to is None:
         return []
     said = f", as run {tested[0]} tested it {tested[1]} ({tested[2].get('said') or title})" if tested else ""
     back = f"`rollback {release.revision}` goes back; what is written meanwhile stays on {to.host}."
-    found = [_warning("external.switch", f"The server will use {to}{said}. {back}")]
+    found = [_warning("external.switch", f"The server will use {to}{said}. {back}", _backed_up(target, to))]
     if tested is None:
         text = f"Nobody has tested {to} from inside the cluster."
         way_out = f"`emergency externalize {service}` does, and offers this upgrade then."
@@ -75,6 +78,16 @@ def _switched(release: StoredRelease, service: Service, to: Endpoint | None, tes
         text = f"The present {title} did not answer then: no backup of it can be made before the switch, and none is tried."
         found.append(_warning("external.away", text))
     return found
+
+
+def _backed_up(target: Target, to: Endpoint) -> str:
+    """Our backups before an upgrade are of what is in the cluster; they would fail, or be of what nobody uses any more."""
+    kinds = {"postgres": ("database", target.database.kind), "qdrant": ("vector_store", target.vector_store.kind)}
+    section, kind = kinds.get(to.service, ("", "none"))
+    if kind == "none":
+        return ""
+    instead = f"say `{section}: {{kind: none}}` in the target's configuration"
+    return f"Once it is done, {instead}, and back {to.host} up where it is run."
 
 
 async def _tested(context: PlanContext, to: Endpoint) -> Tested | None:

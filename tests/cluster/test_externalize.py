@@ -350,6 +350,12 @@ async def test_an_upgrade_says_what_nobody_tested_and_offers_to_switch_the_bundl
     world.run = _supplied(world, over)
     found = await world.check("external.parts")
     assert any("Nobody has tested Qdrant" in one for one in warnings(found))
+    assert "kind: none" not in repr(found.findings)
+    world.configure(vector_store={"kind": "qdrant"})
+    again = await world.check("external.parts")
+    assert f"`vector_store: {{kind: none}}` in the target's configuration, and back {OUTSIDE} up" in repr(
+        again.findings
+    )
     assert found.facts["switch_off"] == {"services": ["Qdrant"], "values": {"qdrant.enabled": False}}
 
 
