@@ -17,7 +17,8 @@ from bot.kube.objects import annotations_of, name_of
 from bot.services.cnpg import API
 from bot.services.cnpg_recovery import Application
 from bot.settings import Target
-from runbooks.reading import stored_releases
+from runbooks.external import Endpoint, switch_over
+from runbooks.reading import chart_version, stored_releases
 
 Json = dict[str, Any]
 _OWNER = "meta.helm.sh/release-name"
@@ -67,18 +68,13 @@ def is_brought(cluster: Json, target: Target) -> bool:
 
 
 def switched_to(release: StoredRelease, host: str, application: Application, secret: str) -> Json:
-    """The values, by dotted path, with which this version of the chart uses the database at ``host``."""
-    bundling = _brings_its_own(release)
-    where, key = ("postgresql.external", "secretKey") if bundling else ("postgresql", "passwordKey")
-    values: Json = {"postgresql.bundled": False} if bundling else {}
-    return values | {
-        f"{where}.host": host,
-        f"{where}.port": PORT,
-        f"{where}.database": application.database,
-        f"{where}.username": application.owner,
-        f"{where}.existingSecret": secret,
-        f"{where}.{key}": "password",
-    }
+    """The values, by dotted path, with which this version of the chart uses the database at ``host``.
+
+    CloudNativePG takes connections with and without TLS, so what the release says of that stays.
+    """
+    to = Endpoint("postgres", host, PORT, application.database, application.owner, False, secret, "password")
+    values = switch_over(chart_version(release), to)
+    return {path: value for path, value in values.items() if not path.endswith(".sslMode")}
 
 
 def _brings_its_own(release: StoredRelease) -> bool:
