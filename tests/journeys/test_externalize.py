@@ -7,14 +7,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
-
 from bot.kube.loss import KEEP
 from bot.kube.objects import annotations_of
 from bot.services.cnpg import API
 from dev.charts import light_values
+from dev.redis import RedisServer
 from dev.slack import Message
 from dev.slack.blocks import view_problems
+from dev.toolchain import Toolchain
 from tests.cluster.external_world import OUTSIDE, PASSWORD, SECRET, Names, a_qdrant, database_on, with_postgres
 from tests.journeys.conftest import Start
 from tests.journeys.dialogs import inputs
@@ -126,6 +126,29 @@ async def test_elsewhere_a_second_person_is_needed_and_what_is_typed_whole_needs
         await world.card("✅ *Done*", "Qdrant 1.10.1", ts=card.ts)
 
 
+async def test_a_wrong_password_is_put_right_in_the_secret_and_tried_again(start: Start, toolchain: Toolchain) -> None:
+    world = await start(**PROBE)
+    names = Names(world.api, world.namespace)
+    with RedisServer(toolchain, password=PASSWORD) as port:
+        names.lead(OUTSIDE, 6379, port)
+        names.secret(SECRET, redis_password="wr0ng-h0rse-battery")
+        await world.slack.submit_view("carol", filled(await asked(world, "redis"), host=OUTSIDE, secret=SECRET))
+        await dialog(world)
+        await confirm(world)
+        failed = await incident_card(world, "· redis → db.outside.example", "❌ *Failed*", "refuses key redis-password")
+        assert "Nothing of the release was changed." in everything(failed)
+        assert "wr0ng" not in everything(failed)
+        names.secret(SECRET, redis_password=PASSWORD)
+        await press(world, failed, "Plan again")
+        again = await incident_card(world, "· redis → db.outside.example", "Ready to be confirmed")
+        await press(world, again, "Confirm…")
+        await dialog(world)
+        await confirm(world)
+        done = await incident_card(world, "· redis → db.outside.example", "✅ *Done*", "Redis 6")
+    assert "Not looked at" in everything(done), "the light release has no Redis that could answer"
+    assert await world.statuses() == ["0.2.0 deployed"]
+
+
 async def test_a_vector_store_is_tested_switched_over_to_switched_off_and_taken_back(start: Start) -> None:
     world = await start(values=QDRANT, **PROBE)
     names = Names(world.api, world.namespace)
@@ -164,7 +187,6 @@ async def test_a_vector_store_is_tested_switched_over_to_switched_off_and_taken_
     assert await env(world, "AETERNA_QDRANT_HOST") == "aeterna-qdrant"
 
 
-@pytest.mark.usefixtures("toolchain")
 async def test_a_database_outlives_its_switch_over_and_the_way_back(
     start: Start, postgres_url: str, world: Journey
 ) -> None:
