@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import ClassVar
 
 from bot.engine.contract import CheckResult, Finding, Level, PlanContext
-from bot.errors import BotError, Evidence, Refused
+from bot.errors import BotError, Refused
 from bot.kube.failures import UnknownKind
-from bot.kube.objects import Json, name_of, uid_of
+from bot.kube.objects import Json, uid_of
 from bot.kube.quantities import quantity
 from bot.kube.snapshots import API, GROUP, claimed_by, waits_for_a_pod
 from runbooks.checks.findings import info
 from runbooks.checks.volumes_choice import CODE, Asked, Blocked, choose
-from runbooks.checks.volumes_ways import Kind, Vectors, Way, not_offered, read_vectors, swappable, ways
+from runbooks.checks.volumes_shown import choices, lines_of, table_of
+from runbooks.checks.volumes_ways import Kind, Vectors, Way, read_vectors
 from runbooks.components import Member, from_to
 from runbooks.reading import place_of
 from runbooks.steps.backup import RUN_LABEL
@@ -44,16 +45,16 @@ class VolumesRecovery:
     async def check(self, context: PlanContext) -> CheckResult:
         """``recovery`` is what will be done. Binds to the claim, its volume and what it is recovered from."""
         volumes, vectors = await asyncio.gather(read_volumes(context), read_vectors(context))
-        asked, files = Asked.of(context), (_table(volumes, vectors),)
+        asked, files = Asked.of(context), (table_of(volumes, vectors),)
         try:
             way = choose(asked, volumes, vectors)
             planned = _Planned(context, volumes, way, self._now())
             result = planned.of_qdrant(vectors) if way.kind is Kind.QDRANT else await planned.of_claim()
         except Blocked as blocked:
-            shown = () if asked.claim else _shown(volumes)
-            return CheckResult((blocked.finding, *shown), _choices(asked, None, volumes, vectors), files=files)
+            shown = () if asked.claim else lines_of(volumes)
+            return CheckResult((blocked.finding, *shown), choices(asked, None, volumes, vectors), files=files)
         return CheckResult(
-            result.findings, {**result.facts, **_choices(asked, way, volumes, vectors)}, result.bindings, files=files
+            result.findings, {**result.facts, **choices(asked, way, volumes, vectors)}, result.bindings, files=files
         )
 
 
@@ -332,73 +333,6 @@ def _stop(volumes: Volumes, member: Member) -> Json:
         "impact": component.stops or "Nobody has described what stops working without it.",
         "optional": False,
     }
-
-
-def _choices(asked: Asked, taken: Way | None, volumes: Volumes, vectors: Vectors) -> Json:
-    """The facts by which the card lists the ways, with a button for each: the first of every claim before the second of any."""
-    there = [way for way in ways(volumes, vectors) if asked.claim in ("", way.claim)]
-    seen: dict[str, int] = {}
-    ranked = []
-    for way in there:
-        seen[way.claim] = seen.get(way.claim, 0) + 1
-        ranked.append((seen[way.claim], way))
-    ranked.sort(key=lambda pair: pair[0])
-    choices = [
-        {
-            "label": f"Recover {way.claim} from {way.source}" if not asked.claim else f"Take {way.source}",
-            "text": way.text,
-            "values": {"claim": way.claim, "from": way.source},
-            "taken": taken is not None and (way.claim, way.source) == (taken.claim, taken.source),
-        }
-        for _, way in ranked
-    ]
-    reasons = "" if taken else " ".join(not_offered(volumes, vectors))
-    return {"choices_of": "What can be recovered, and from what", "choices": choices, "choices_note": reasons}
-
-
-def _shown(volumes: Volumes) -> Iterable[Finding]:
-    """A line for each claim."""
-    for claim in volumes.claims.values():
-        snapshots = volumes.snapshots(claim.name)
-        ready = [one for one in snapshots if one.ready]
-        told = (
-            f"{counted(len(ready), 'snapshot')} ready, the newest of {when(ready[0].at)}"
-            if ready
-            else "no snapshot ready"
-        )
-        yield info(f"{claim.name}: {_said(volumes, claim)}; last writer {claim.written_by}; {told}.")
-
-
-def _said(volumes: Volumes, claim: Claim) -> str:
-    if claim.obj is None:
-        return f"not there ({claim.whose} makes it when it starts)"
-    volume = volumes.storage.volume_of(claim.obj) or {}
-    policy = str((volume.get("spec") or {}).get("persistentVolumeReclaimPolicy") or "unknown")
-    return f"{claim.phase}, {claim.size}, class {claim.storage_class or 'none'}, reclaim policy {policy}"
-
-
-def _table(volumes: Volumes, vectors: Vectors) -> Evidence:
-    lines = []
-    for claim in volumes.claims.values():
-        lines += [
-            f"{claim.name} ({claim.whose})",
-            f"  {_said(volumes, claim)}",
-            f"  volume       {claim.volume or 'none'}",
-        ]
-        lines += [f"  last writer  {claim.written_by}"]
-        lines += [
-            f"  snapshot     {one.name}  {one.state}  {when(one.at)}  {one.size or '–'}"
-            for one in volumes.snapshots(claim.name)
-        ]
-        lines += [f"  let go       {name_of(one)}" for one in volumes.released(claim.name)]
-        lines += [f"  kept         {one.name}" for one in volumes.kept(claim.name)]
-        if why := swappable(volumes, claim):
-            lines.append(f"  not offered  {why}")
-    for collection, snapshots in vectors.collections.items():
-        lines.append(f"Qdrant's collection {collection}")
-        lines += [f"  snapshot     {one.name}  {pod}  {one.created_at}  {size(one.size)}" for pod, one in snapshots]
-    lines += ["", *(f"{why}" for why in not_offered(volumes, vectors))]
-    return Evidence("Claims, volumes and snapshots", "\n".join(lines))
 
 
 def _forbidden(verb: str, resource: str, *, namespaced: bool) -> Blocked:
