@@ -31,6 +31,8 @@ _DRIVERS = {
 }
 HEAD = "0003"
 """The newest migration; a database at this revision needs none."""
+IDLE_SECONDS = 15
+"""A replica that froze within a transaction holds its row locks, a lease's too, for so long; then PostgreSQL ends the session."""
 
 
 class Database:
@@ -114,9 +116,22 @@ class Database:
         await self.engine.dispose()
 
 
+def _postgres(url: str) -> AsyncEngine:
+    engine = create_async_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+        cursor.close()
+        connection.commit()
+
+    return engine
+
+
 def _engine(url: str, backend: str) -> AsyncEngine:
     if backend != "sqlite":
-        return create_async_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5)
+        return _postgres(url)
     # Writers are serial in SQLite anyway. One connection makes them wait in line; several would wait by trying again,
     # and on a busy machine one of them could try in vain for long.
     engine = create_async_engine(url, connect_args={"timeout": 15}, pool_size=1, max_overflow=0, pool_timeout=60)

@@ -193,18 +193,18 @@ async def test_what_may_not_be_read_is_told_with_the_missing_rule(nobody: Cluste
 async def test_versions_that_the_cluster_does_not_serve_are_blockers(cluster: Cluster, namespace: str) -> None:
     objects: list[Json] = [
         {"apiVersion": "autoscaling/v2beta2", "kind": "HorizontalPodAutoscaler", "metadata": meta(namespace, "old")},
-        {"apiVersion": "dragonflydb.io/v1alpha1", "kind": "Dragonfly", "metadata": meta(namespace, "cache")},
+        {"apiVersion": "psmdb.percona.com/v1", "kind": "PerconaServerMongoDB", "metadata": meta(namespace, "db")},
         {"apiVersion": "v1", "kind": "Endpoints", "metadata": meta(namespace, "hand-made")},
         deployment(namespace),
     ]
     found = await api_findings(cluster, objects, namespace, kube_version=">=1.25.0-0 <1.30.0-0", helm_version="v4.3.1")
     assert codes(found) == [
         ("blocker", "api.kube-version", "Chart.yaml"),
-        ("blocker", "api.unserved", "Dragonfly/cache"),
         ("blocker", "api.unserved", "HorizontalPodAutoscaler/old"),
+        ("blocker", "api.unserved", "PerconaServerMongoDB/db"),
         ("warning", "api.deprecated", "Endpoints (v1)"),
     ]
-    assert found[2].way_out == "The chart must use autoscaling/v2."
+    assert found[1].way_out == "The chart must use autoscaling/v2."
     assert "EndpointSlice" in found[3].text
 
 

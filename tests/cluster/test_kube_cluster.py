@@ -103,8 +103,8 @@ async def test_scaling_reaches_the_deployment(cluster: Cluster, namespace: str) 
 
 
 async def test_a_kind_without_a_definition_is_told(cluster: Cluster, namespace: str) -> None:
-    with pytest.raises(UnknownKind, match="serves no kind Dragonfly"):
-        await cluster.get("dragonflydb.io/v1alpha1", "Dragonfly", "a", namespace)
+    with pytest.raises(UnknownKind, match="serves no kind PerconaServerMongoDB"):
+        await cluster.get("psmdb.percona.com/v1", "PerconaServerMongoDB", "a", namespace)
 
 
 async def test_the_servers_version_is_kubernetes_own(cluster: Cluster) -> None:

@@ -14,8 +14,10 @@ import psycopg
 async def locked(url: str) -> AsyncIterator[None]:
     """While it lasts, nobody else writes into the database; in PostgreSQL nobody reads the runs either."""
     if url.startswith("sqlite"):
-        with closing(sqlite3.connect(url.partition("///")[2], timeout=15, isolation_level=None)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        place = url.partition("///")[2]
+        with closing(sqlite3.connect(place, timeout=15, isolation_level=None, check_same_thread=False)) as connection:
+            # In a thread: who writes now may be a task of this very loop, which has to get on to let go.
+            await asyncio.to_thread(connection.execute, "BEGIN IMMEDIATE")
             yield
             connection.execute("ROLLBACK")
         return

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from bot.errors import Permanent
+from bot.errors import Permanent, Temporary
 from bot.store import audit
-from bot.store.database import Database
+from bot.store.database import IDLE_SECONDS, Database
 from bot.store.journal import Claim, Journal, NewRun, Stale
 from bot.store.leases import Leases
 from bot.store.outbox import Outbox, OutboxKind
@@ -89,6 +89,34 @@ async def test_a_database_that_is_up_to_date_is_left_alone(database: Database) -
 def test_a_database_of_another_make_is_refused_by_name() -> None:
     with pytest.raises(Permanent, match="mysql"):
         Database("mysql://localhost/x")
+
+
+async def test_a_replica_that_froze_within_a_transaction_holds_no_lock_for_good(database: Database) -> None:
+    if database.backend == "sqlite":
+        pytest.skip("one replica alone works on SQLite")
+    async with database.transaction() as frozen:
+        limit = "SELECT current_setting('idle_in_transaction_session_timeout')"
+        assert (await frozen.execute(text(limit))).scalar() == f"{IDLE_SECONDS}s"
+    with pytest.raises(Temporary, match="does not answer"):
+        await _frozen(database)
+    assert (await database.time()).year > 2000, "the next one gets a session of its own"
+
+
+async def _frozen(database: Database) -> None:
+    async with database.transaction() as frozen:
+        session = (await frozen.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        await frozen.execute(text("SET LOCAL idle_in_transaction_session_timeout = '20ms'"))
+        await _ended(database, session)
+        await frozen.execute(text("SELECT 1"))
+
+
+async def _ended(database: Database, session: int) -> None:
+    alive = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+    while True:
+        async with database.transaction() as other:
+            if not (await other.execute(alive, {"pid": session})).scalar():
+                return
+        await asyncio.sleep(0.02)
 
 
 async def test_a_claim_is_given_to_one_of_many_who_ask_at_once(database: Database, journal: Journal) -> None:

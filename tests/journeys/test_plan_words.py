@@ -12,7 +12,7 @@ async def test_a_changelog_tells_every_version_between_breaking_changes_first(st
     for version in set(world.charts.versions) - set(GOOD_VERSIONS):
         world.charts.remove(version)
     await world.ask("changelog 0.1.0..0.3.0")
-    card = await world.card("📰 Changelog for prod", "0.1.0 → 0.3.0: 3 versions, ", "4 breaking changes")
+    card = await world.card("📰 Changelog for prod", "0.1.0 → 0.3.0: 3 versions, ", "4 breaking changes", "*Versions*")
     text = everything(card)
     assert text.index("*Breaking*") < text.index("*Migration notes*") < text.index("*Versions*")
     assert "aeterna.features.radkit is gone. (chart annotations)" in text
