@@ -30,7 +30,8 @@ class RollbackTarget:
         self._now = now
 
     async def check(self, context: PlanContext) -> CheckResult:
-        """Binds the approval to the target revision."""
+        """Binds the approval to the target revision. Raises what Helm's absence or age means, before anybody approves."""
+        await context.clients.helm.version()
         choice = await chosen(context)
         facts, bindings = as_it_is(choice.releases, context)
         if choice.wanted is None or choice.way is None:
