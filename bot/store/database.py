@@ -154,4 +154,11 @@ def _engine(url: str, backend: str) -> AsyncEngine:
     def _begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def _give_up(connection: Any, _record: Any, _error: BaseException | None) -> None:
+        # Of a task that was cancelled. SQLite closes a connection, and ends its transaction, only when the last cursor
+        # is gone: one that hangs in the cancelled task's traceback would keep everybody else out until it is collected.
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            connection.rollback()
+
     return engine

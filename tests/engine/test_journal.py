@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -100,6 +101,33 @@ async def test_a_replica_that_froze_within_a_transaction_holds_no_lock_for_good(
     with pytest.raises(Temporary, match="does not answer"):
         await _frozen(database)
     assert (await database.time()).year > 2000, "the next one gets a session of its own"
+
+
+async def test_a_transaction_that_is_cancelled_anywhere_keeps_nobody_out(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(text("CREATE TABLE rounds (number INTEGER)"))
+        await connection.execute(text("INSERT INTO rounds VALUES (0)"))
+    gc.disable()  # what only a collection frees may be kept for minutes
+    try:
+        for steps in range(60):  # of the loop, until it is cancelled
+            task = asyncio.create_task(_round(database))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait({task})
+            async with asyncio.timeout(10):  # SQLite gives up after 15 s
+                await _round(database)
+    finally:
+        gc.enable()
+
+
+async def _round(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(text("SELECT * FROM rounds"))
+        await connection.execute(text("UPDATE rounds SET number = number + 1 RETURNING number"))
+        await connection.execute(text("UPDATE rounds SET number = number + 1"))
 
 
 async def _frozen(database: Database) -> None:
