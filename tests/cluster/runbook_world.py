@@ -7,6 +7,7 @@ import base64
 import gzip
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -109,6 +110,11 @@ class World:
         if settled:
             await self.settled()
         return release
+
+    @staticmethod
+    async def next_second() -> None:
+        """The API server tells in whole seconds when something was made: what comes now is seen to be later."""
+        await asyncio.sleep(1.01 - time.time() % 1)
 
     async def settled(self) -> None:
         """Wait until everything of the newest revision runs."""

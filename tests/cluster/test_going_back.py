@@ -132,6 +132,7 @@ async def test_objects_values_and_images_that_go_back_are_told(world: World) -> 
 
 async def test_what_a_newer_version_brought_and_what_becomes_of_its_data_is_told(world: World) -> None:
     await world.install("0.2.0", settled=False)
+    await world.next_second()
     qdrant = {"qdrant": {"enabled": True}, "vectorBackend": {"type": "qdrant"}}
     await world.install("0.2.1", {**light_values(), **qdrant})
     found = await world.check("rollback.changes")
@@ -238,6 +239,7 @@ async def test_a_definition_that_was_written_since_is_told(world: World) -> None
     await world.install("0.2.0", settled=False)
     await world.install("0.2.1", settled=False)
     await world.rewrite(1, "\n---\n" + json.dumps(widget) + "\n")
+    await world.next_second()
     await world.clients.cluster.create(
         {
             "apiVersion": "apiextensions.k8s.io/v1",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,7 +38,7 @@ async def test_a_secret_outside_that_was_written_since_is_told_with_its_writer_a
 ) -> None:
     await change(world, kind="Secret", name=SECRET, merge={"stringData": {"postgres-password": "one"}})
     await world.install("0.2.0", OUTSIDE, settled=False)
-    await asyncio.sleep(1.1)  # Kubernetes' times have seconds
+    await world.next_second()
     ref = ObjectRef("v1", "Secret", SECRET, world.namespace)
     await world.clients.cluster.patch(ref, {"stringData": {"postgres-password": "hunter-two"}}, MERGE_PATCH)
     await world.install("0.2.1", OUTSIDE, settled=False)

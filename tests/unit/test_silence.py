@@ -46,11 +46,11 @@ async def test_a_server_that_says_nothing_is_too_late_and_one_that_hangs_up_brok
     async def away(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    for serve, said in ((nothing, "no answer came in time"), (away, "the connection broke off")):
+    for serve, seconds, said in ((nothing, 0.2, "no answer came in time"), (away, 20, "the connection broke off")):
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         async with server:
             port = server.sockets[0].getsockname()[1]
-            assert (await error_of(f"http://127.0.0.1:{port}", seconds=0.2)).reason == said
+            assert (await error_of(f"http://127.0.0.1:{port}", seconds=seconds)).reason == said
 
 
 async def test_a_name_without_an_address_is_named() -> None:
