@@ -179,7 +179,7 @@ def _keep_the_loop_prompt() -> None:
     """
     sys.setswitchinterval(0.0005)
     gc.freeze()
-    gc.set_threshold(2_000, 20, 100)
+    gc.set_threshold(2_000, 10, 10)
 
 
 def _load(file: Path | None, *, slack: bool = True) -> configuration.Settings:
