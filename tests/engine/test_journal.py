@@ -92,15 +92,17 @@ def test_a_database_of_another_make_is_refused_by_name() -> None:
         Database("mysql://localhost/x")
 
 
-async def test_a_replica_that_froze_within_a_transaction_holds_no_lock_for_good(database: Database) -> None:
-    if database.backend == "sqlite":
-        pytest.skip("one replica alone works on SQLite")
-    async with database.transaction() as frozen:
-        limit = "SELECT current_setting('idle_in_transaction_session_timeout')"
-        assert (await frozen.execute(text(limit))).scalar() == f"{IDLE_SECONDS}s"
-    with pytest.raises(Temporary, match="does not answer"):
-        await _frozen(database)
-    assert (await database.time()).year > 2000, "the next one gets a session of its own"
+async def test_a_replica_that_froze_within_a_transaction_holds_no_lock_for_good(postgresql_database: str) -> None:
+    database = Database(postgresql_database)
+    try:
+        async with database.transaction() as frozen:
+            limit = "SELECT current_setting('idle_in_transaction_session_timeout')"
+            assert (await frozen.execute(text(limit))).scalar() == f"{IDLE_SECONDS}s"
+        with pytest.raises(Temporary, match="does not answer"):
+            await _frozen(database)
+        assert (await database.time()).year > 2000, "the next one gets a session of its own"
+    finally:
+        await database.close()
 
 
 async def test_a_transaction_that_is_cancelled_anywhere_keeps_nobody_out(database: Database) -> None:
