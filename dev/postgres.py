@@ -7,17 +7,14 @@ programs (a wheel under root's home) it gets a copy of them for as long as it ru
 from __future__ import annotations
 
 import argparse
-import atexit
 import json
 import os
 import pwd
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 
 import psycopg
 
@@ -25,6 +22,7 @@ from dev.controlplane.children import Children
 from dev.controlplane.lifetime import Lifetime
 from dev.controlplane.plane import ProgramFinder
 from dev.controlplane.ports import free_port
+from dev.throwaway import ThrowawayServer
 from dev.toolchain import Toolchain, ToolError
 
 START_SECONDS = 60.0
@@ -36,7 +34,7 @@ class PostgresError(Exception):
     """The server did not come up; the text ends with its last lines."""
 
 
-class PostgresServer:
+class PostgresServer(ThrowawayServer[str]):
     """One server as a context manager, which gives the SQLAlchemy URL of its database `postgres`.
 
     Nothing is synchronised to disk, and whoever reaches the port is who they say they are, but for ``WITH_PASSWORD``.
@@ -44,37 +42,9 @@ class PostgresServer:
     """
 
     def __init__(self, toolchain: ProgramFinder) -> None:
+        super().__init__("postgres")
         self._initdb = toolchain.path("initdb").resolve()
         self._postgres = toolchain.path("postgres").resolve()
-        self._directory: Path | None = None
-        self._children: Children | None = None
-
-    def __enter__(self) -> str:
-        self._directory = Path(tempfile.mkdtemp(prefix="throwaway-postgres-"))
-        self._children = Children(self._directory)
-        atexit.register(self.stop)
-        try:
-            return self._start(self._directory, self._children)
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Kill the server and remove its data; may be called again."""
-        if self._children is not None:
-            self._children.kill()
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-        atexit.unregister(self.stop)
-
-    def ended(self) -> str | None:
-        """A sentence if the server died by itself."""
-        return self._children.ended() if self._children is not None else None
 
     def _start(self, directory: Path, children: Children) -> str:
         data, port, user = directory / "data", free_port(), None

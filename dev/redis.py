@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
 import socket
-import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
 
 from dev.controlplane.children import Children
 from dev.controlplane.plane import ProgramFinder
 from dev.controlplane.ports import free_port
+from dev.throwaway import ThrowawayServer
 
 START_SECONDS = 30.0
 
@@ -21,37 +18,13 @@ class RedisError(Exception):
     """The server did not come up; the text ends with its last lines."""
 
 
-class RedisServer:
+class RedisServer(ThrowawayServer[int]):
     """One server as a context manager, which gives its port. Nothing is kept on disk. Enter it on the main thread."""
 
     def __init__(self, toolchain: ProgramFinder, *, password: str | None = None) -> None:
+        super().__init__("redis")
         self._program = toolchain.path("redis-server")
         self._password = password
-        self._directory: Path | None = None
-        self._children: Children | None = None
-
-    def __enter__(self) -> int:
-        self._directory = Path(tempfile.mkdtemp(prefix="throwaway-redis-"))
-        self._children = Children(self._directory)
-        atexit.register(self.stop)
-        try:
-            return self._start(self._directory, self._children)
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Kill the server; may be called again."""
-        if self._children is not None:
-            self._children.kill()
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-        atexit.unregister(self.stop)
 
     def _start(self, directory: Path, children: Children) -> int:
         port = free_port()
